@@ -1,0 +1,473 @@
+//! Reading: everything a device missed and everything that follows, in one order, over connections that come and go.
+//!
+//! One delta at a time is read off the connection, when the application asks for it: a slow application slows the
+//! server down and costs no memory here. A delta counts as delivered when it is committed; after a break the server is
+//! asked for what follows the last committed one, so that every event comes at least once.
+
+use crate::client::Client;
+use crate::driver::{DeltaStream, Order};
+use crate::model::{Conversation, Gap, Record};
+use crate::store::{Checkpoint, CheckpointStore, MemoryCheckpoints};
+use bytes::Bytes;
+use futures_core::Stream;
+use highwater_proto::error::{Code, Error};
+use highwater_proto::id::Incarnation;
+use highwater_proto::wire;
+use std::collections::VecDeque;
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use tokio::sync::oneshot;
+
+/// Where a subscription begins.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Start {
+    /// At the stored checkpoint; without one, from the start.
+    #[default]
+    Resume,
+    /// At the stored checkpoint; without one, with a snapshot of the conversations.
+    ResumeOrSnapshot,
+    /// From the start, whatever is stored.
+    FromStart,
+    /// With a snapshot of the conversations, whatever is stored.
+    Snapshot,
+}
+
+/// What a subscription asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SubscribeOptions {
+    /// Where it begins.
+    pub start: Start,
+    /// Messages per conversation in what was missed, above which the older ones come as a gap. 0: never.
+    pub per_conversation_max: u32,
+    /// Records per delta. 0: the server's limit.
+    pub records_max: u32,
+    /// Go on with what is new after catching up; otherwise the subscription ends then.
+    pub live: bool,
+}
+
+impl Default for SubscribeOptions {
+    fn default() -> Self {
+        Self { start: Start::Resume, per_conversation_max: 0, records_max: 0, live: true }
+    }
+}
+
+/// Why a device starts anew.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ResetReason {
+    /// It was asked for.
+    Requested,
+    /// The server's history is not a continuation of what the device knew: drop everything held.
+    Incarnation,
+    /// Records that the device may hold were lost on the server: drop everything held that is newer than the snapshot.
+    Epoch,
+    /// The device was away for longer than the server keeps its past.
+    Horizon,
+    /// A reason that this build does not know.
+    Other(String),
+}
+
+impl ResetReason {
+    fn parse(reason: String) -> Self {
+        match reason.as_str() {
+            "requested" => ResetReason::Requested,
+            "incarnation" => ResetReason::Incarnation,
+            "epoch" => ResetReason::Epoch,
+            "horizon" => ResetReason::Horizon,
+            _ => ResetReason::Other(reason),
+        }
+    }
+
+    /// The stable name, as it stands on the wire.
+    pub fn as_str(&self) -> &str {
+        match self {
+            ResetReason::Requested => "requested",
+            ResetReason::Incarnation => "incarnation",
+            ResetReason::Epoch => "epoch",
+            ResetReason::Horizon => "horizon",
+            ResetReason::Other(reason) => reason,
+        }
+    }
+}
+
+/// What a subscription yields.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A record. The same one may come again after a break; (conversation, seq) or the position tells.
+    Record(Record),
+    /// Messages that were left out.
+    Gap(Gap),
+    /// The device starts anew: a snapshot of its conversations follows, then a checkpoint.
+    Reset {
+        /// Why.
+        reason: ResetReason,
+    },
+    /// A conversation of a snapshot. Its ranges count as gaps.
+    Conversation(Box<Conversation>),
+    /// Everything in `(from, to]` has been delivered, or was in a stated gap.
+    Checkpoint {
+        /// Covers the positions above this,
+        from: u64,
+        /// up to and including this.
+        to: u64,
+        /// What to go on from.
+        checkpoint: Bytes,
+        /// Whether nothing newer was visible when the server said so.
+        caught_up: bool,
+    },
+}
+
+/// A stream of events that goes on by itself after breaks.
+///
+/// Either take batches and commit them ([`next_batch`](Self::next_batch)), or events one by one ([`next`](Self::next)),
+/// where a batch is committed when the event after its last one is asked for.
+pub struct Subscription<S: CheckpointStore = MemoryCheckpoints> {
+    client: Client,
+    options: SubscribeOptions,
+    store: S,
+    stream: Option<Open>,
+    /// Where the next delta has to begin; `None`: wherever the server says.
+    expected: Option<u64>,
+    /// Whether something was committed, so that the store knows better than `options.start`.
+    committed: bool,
+    /// A batch was handed out and not committed.
+    uncommitted: bool,
+    /// Events of the batch that `next` is handing out, and its checkpoint.
+    pending: VecDeque<Event>,
+    pending_checkpoint: Option<Checkpoint>,
+    ended: bool,
+}
+
+/// The stream of one connection.
+struct Open {
+    deltas: DeltaStream,
+    incarnation: Incarnation,
+    caught_up: bool,
+    in_snapshot: bool,
+}
+
+impl<S: CheckpointStore> fmt::Debug for Subscription<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Subscription").field("options", &self.options).field("ended", &self.ended).finish_non_exhaustive()
+    }
+}
+
+impl<S: CheckpointStore> Subscription<S> {
+    pub(crate) fn new(client: Client, options: SubscribeOptions, store: S) -> Self {
+        Self {
+            client,
+            options,
+            store,
+            stream: None,
+            expected: None,
+            committed: false,
+            uncommitted: false,
+            pending: VecDeque::new(),
+            pending_checkpoint: None,
+            ended: false,
+        }
+    }
+
+    /// The store that it was made with.
+    pub fn store(&mut self) -> &mut S {
+        &mut self.store
+    }
+
+    /// The next delta, or `None` once a subscription that is not live has caught up, or another one took its place.
+    ///
+    /// A batch that was dropped without being committed comes again. May be cancelled.
+    ///
+    /// # Errors
+    /// Why the client closed, or the server's refusal: the subscription has ended then. `protocol` if the delta does not
+    /// follow on what was committed, and `io` of the store: asking again goes on from the last committed one.
+    pub async fn next_batch(&mut self) -> Result<Option<Batch<'_, S>>, Error> {
+        if self.uncommitted {
+            self.rewind();
+        }
+        let Some(delta) = self.delta().await? else { return Ok(None) };
+        let (events, checkpoint) = match self.parse(delta) {
+            Ok(parsed) => parsed,
+            Err(error) => {
+                self.rewind();
+                return Err(error);
+            }
+        };
+        self.uncommitted = true;
+        Ok(Some(Batch { subscription: self, events, checkpoint }))
+    }
+
+    /// The next event; `None` as in [`next_batch`](Self::next_batch). May be cancelled.
+    ///
+    /// # Errors
+    /// As [`next_batch`](Self::next_batch).
+    pub async fn next(&mut self) -> Option<Result<Event, Error>> {
+        loop {
+            if let Some(event) = self.pending.pop_front() {
+                return Some(Ok(event));
+            }
+            if self.uncommitted {
+                let checkpoint = self.pending_checkpoint.take();
+                if let Err(error) = self.commit(checkpoint) {
+                    return Some(Err(error));
+                }
+            }
+            match self.next_batch().await {
+                Ok(Some(batch)) => {
+                    let (events, checkpoint) = batch.into_parts();
+                    self.pending = events.into();
+                    self.pending_checkpoint = checkpoint;
+                }
+                Ok(None) => return None,
+                Err(error) => return Some(Err(error)),
+            }
+        }
+    }
+
+    /// The events as a [`Stream`].
+    pub fn into_stream(self) -> EventStream<S>
+    where
+        S: Sync,
+    {
+        EventStream { step: Step::Ready(Box::new(self)) }
+    }
+
+    /// Forgets what was not committed, and the stream that went past it.
+    fn rewind(&mut self) {
+        self.stream = None;
+        self.uncommitted = false;
+        self.pending.clear();
+        self.pending_checkpoint = None;
+    }
+
+    /// The next delta off whichever connection there is.
+    async fn delta(&mut self) -> Result<Option<wire::Delta>, Error> {
+        loop {
+            if self.ended {
+                return Ok(None);
+            }
+            let Some(open) = &mut self.stream else {
+                match self.open().await {
+                    Ok(open) => self.stream = Some(open),
+                    // The connection went away meanwhile; the next one is waited for.
+                    Err(error) if error.is_retryable() => tracing::debug!(%error, "subscribing again"),
+                    Err(error) => {
+                        self.ended = true;
+                        return Err(error);
+                    }
+                }
+                continue;
+            };
+            match open.deltas.next().await {
+                Ok(Some(delta)) => {
+                    open.caught_up = delta.caught_up;
+                    return Ok(Some(delta));
+                }
+                Ok(None) if open.deltas.was_replaced() || (open.caught_up && !self.options.live) => self.ended = true,
+                Ok(None) => self.stream = None,
+                Err(error) if error.code == Code::Protocol => {
+                    self.stream = None;
+                    return Err(error);
+                }
+                Err(error) => {
+                    tracing::debug!(%error, "the delta stream broke off");
+                    self.stream = None;
+                }
+            }
+        }
+    }
+
+    /// Subscribes on the present connection, or the next one.
+    async fn open(&mut self) -> Result<Open, Error> {
+        let link = self.client.link().await?;
+        let incarnation = link.session.incarnation;
+        let start = if self.committed { Start::Resume } else { self.options.start };
+        let held = match start {
+            Start::Resume | Start::ResumeOrSnapshot => self.store.load(incarnation)?,
+            Start::FromStart | Start::Snapshot => None,
+        };
+        let request = wire::Subscribe {
+            snapshot: matches!(start, Start::Snapshot | Start::ResumeOrSnapshot) && held.is_none(),
+            checkpoint: held.as_ref().map(|checkpoint| checkpoint.bytes.clone()).unwrap_or_default(),
+            per_conversation_max: self.options.per_conversation_max,
+            records_max: self.options.records_max,
+            live: self.options.live,
+        };
+        let (reply, stream) = oneshot::channel();
+        self.client.order(Order::Subscribe { request, connection: link.connection.stable_id(), reply }).await?;
+        let broken = || Error::new(Code::Unreachable, "the connection ended before the subscription began");
+        let deltas = stream.await.unwrap_or_else(|_| Err(broken()))?;
+        self.expected = held.map(|checkpoint| checkpoint.position);
+        Ok(Open { deltas, incarnation, caught_up: false, in_snapshot: false })
+    }
+
+    /// Checks that a delta follows on, and takes it apart.
+    fn parse(&mut self, delta: wire::Delta) -> Result<(Vec<Event>, Option<Checkpoint>), Error> {
+        let violation = |message: String| Err(Error::new(Code::Protocol, message));
+        let Some(open) = &mut self.stream else { return violation("a delta came without a stream".to_owned()) };
+        let mut events = Vec::with_capacity(delta.gaps.len() + delta.records.len() + delta.conversations.len() + 2);
+        match delta.reset {
+            Some(reset) if !open.in_snapshot => {
+                open.in_snapshot = true;
+                events.push(Event::Reset { reason: ResetReason::parse(reset.reason) });
+            }
+            Some(_) => {}
+            None if open.in_snapshot => return violation("a snapshot was not finished".to_owned()),
+            None => {
+                let expected = self.expected.unwrap_or(delta.from);
+                if delta.from != expected || delta.to < delta.from {
+                    let (from, to) = (delta.from, delta.to);
+                    return violation(format!("a delta covers ({from}, {to}] where the checkpoint is {expected}"));
+                }
+                if delta.checkpoint.is_empty() {
+                    return violation("a delta came without a checkpoint".to_owned());
+                }
+            }
+        }
+        for conversation in delta.conversations {
+            events.push(Event::Conversation(Box::new(conversation.try_into()?)));
+        }
+        events.extend(delta.gaps.into_iter().map(|gap| Event::Gap(gap.into())));
+        for record in delta.records {
+            events.push(Event::Record(record.try_into()?));
+        }
+        if delta.checkpoint.is_empty() {
+            return Ok((events, None));
+        }
+        open.in_snapshot = false;
+        self.expected = Some(delta.to);
+        events.push(Event::Checkpoint {
+            from: delta.from,
+            to: delta.to,
+            checkpoint: delta.checkpoint.clone(),
+            caught_up: delta.caught_up,
+        });
+        Ok((events, Some(Checkpoint { position: delta.to, bytes: delta.checkpoint })))
+    }
+
+    /// The history that the batch at hand belongs to.
+    fn incarnation(&self) -> Result<Incarnation, Error> {
+        let missing = || Error::new(Code::Unreachable, "the batch's stream is gone");
+        self.stream.as_ref().map(|open| open.incarnation).ok_or_else(missing)
+    }
+
+    fn commit(&mut self, checkpoint: Option<Checkpoint>) -> Result<(), Error> {
+        if let Some(checkpoint) = &checkpoint {
+            let incarnation = self.incarnation()?;
+            self.store.store(incarnation, checkpoint)?;
+        }
+        self.was_committed(checkpoint);
+        Ok(())
+    }
+
+    fn was_committed(&mut self, checkpoint: Option<Checkpoint>) {
+        self.uncommitted = false;
+        let Some(checkpoint) = checkpoint else { return };
+        self.committed = true;
+        self.client.acknowledge(checkpoint.bytes);
+    }
+}
+
+/// One delta: all its events, and the checkpoint that stands for them.
+#[must_use = "a batch that is not committed comes again"]
+pub struct Batch<'a, S: CheckpointStore> {
+    subscription: &'a mut Subscription<S>,
+    events: Vec<Event>,
+    checkpoint: Option<Checkpoint>,
+}
+
+impl<S: CheckpointStore> fmt::Debug for Batch<'_, S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Batch").field("events", &self.events).finish_non_exhaustive()
+    }
+}
+
+impl<S: CheckpointStore> Batch<'_, S> {
+    /// What it holds, in order.
+    pub fn events(&self) -> &[Event] {
+        &self.events
+    }
+
+    /// Stores the checkpoint: what the batch holds is never asked for again. May wait for a disk.
+    ///
+    /// A page of a snapshot has no checkpoint before the last one; committing it says that it was taken.
+    ///
+    /// # Errors
+    /// `io` of the store; the batch comes again.
+    pub fn commit(self) -> Result<(), Error> {
+        self.subscription.commit(self.checkpoint)
+    }
+
+    /// The parts without committing: the subscription still counts it as handed out.
+    fn into_parts(self) -> (Vec<Event>, Option<Checkpoint>) {
+        (self.events, self.checkpoint)
+    }
+}
+
+#[cfg(feature = "sqlite")]
+impl Batch<'_, crate::store::SqliteCheckpoints> {
+    /// Stores the checkpoint and what `write` writes, in one transaction: each event takes effect exactly once.
+    /// Waits for the disk.
+    ///
+    /// # Errors
+    /// Those of `write`, and `io` of the store: nothing was stored then, and the batch comes again.
+    pub fn commit_with<T, E: From<Error>>(
+        self,
+        write: impl FnOnce(&rusqlite::Transaction<'_>, &[Event]) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let incarnation = self.subscription.incarnation()?;
+        let store = &mut self.subscription.store;
+        let written = store.store_with(incarnation, self.checkpoint.as_ref(), |tx| write(tx, &self.events))?;
+        self.subscription.was_committed(self.checkpoint);
+        Ok(written)
+    }
+}
+
+type NextEvent<S> = Pin<Box<dyn Future<Output = (Box<Subscription<S>>, Option<Result<Event, Error>>)> + Send>>;
+
+enum Step<S: CheckpointStore> {
+    Ready(Box<Subscription<S>>),
+    Waiting(NextEvent<S>),
+    Ended,
+}
+
+/// A subscription's events as a [`Stream`], made by [`Subscription::into_stream`].
+pub struct EventStream<S: CheckpointStore> {
+    step: Step<S>,
+}
+
+impl<S: CheckpointStore> fmt::Debug for EventStream<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EventStream").finish_non_exhaustive()
+    }
+}
+
+// Neither the box nor the pinned future moves when this does.
+impl<S: CheckpointStore> Unpin for EventStream<S> {}
+
+impl<S: CheckpointStore + Sync> Stream for EventStream<S> {
+    type Item = Result<Event, Error>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let mut waiting: NextEvent<S> = match std::mem::replace(&mut self.step, Step::Ended) {
+            Step::Ready(mut subscription) => Box::pin(async move {
+                let event = subscription.next().await;
+                (subscription, event)
+            }),
+            Step::Waiting(future) => future,
+            Step::Ended => return Poll::Ready(None),
+        };
+        match waiting.as_mut().poll(context) {
+            Poll::Pending => {
+                self.step = Step::Waiting(waiting);
+                Poll::Pending
+            }
+            Poll::Ready((subscription, event)) => {
+                if event.is_some() {
+                    self.step = Step::Ready(subscription);
+                }
+                Poll::Ready(event)
+            }
+        }
+    }
+}

@@ -1,0 +1,44 @@
+//! A group: the records of one frame on their way, and the answers that wait for them.
+
+use crate::command::{Completion, Outcome};
+use highwater_proto::error::{Code, Error};
+use highwater_proto::frame::GroupBuilder;
+use highwater_proto::record::Record;
+use std::sync::mpsc::SyncSender;
+
+/// Records that are assigned together, and what to answer once they are visible.
+pub(crate) struct Group {
+    pub(crate) frame: GroupBuilder,
+    pub(crate) records: Vec<Record>,
+    /// In the order of the commands. A refusal, too, waits here: it was derived from what is not visible yet.
+    pub(crate) answers: Vec<(Completion, Reply)>,
+}
+
+/// What to answer.
+#[derive(Debug)]
+pub(crate) enum Reply {
+    /// This.
+    Ready(Result<Outcome, Error>),
+    /// [`Outcome::Changed`] with the record at this index of the group.
+    Changed(usize),
+}
+
+/// What the writer is asked.
+pub(crate) enum WriterInput {
+    /// Append, and sync as the durability mode says.
+    Group(Group),
+    /// Sync whatever was appended, then tell: a persist must not run ahead of the log.
+    Sync(SyncSender<Result<(), Error>>),
+    /// End.
+    End,
+}
+
+impl Group {
+    /// Answers everybody that the outcome is not known, because the engine stopped.
+    pub(crate) fn abandon(self, why: &Error) {
+        let unknown = Error::new(Code::OutcomeUnknown, why.message.clone());
+        for (completion, _) in self.answers {
+            completion(Err(unknown.clone()));
+        }
+    }
+}

@@ -1,0 +1,526 @@
+//! The sequencer: one thread that decides what is accepted, in which order, under which numbers.
+//!
+//! It reads the applied state under a short lock, and owns only what runs ahead of it. A command that has to wait (for
+//! a barrier of its conversation or device to be applied, or for something to be read from the disk) is put aside, and
+//! with it every later command of the same conversation or device; all others pass.
+
+use super::ahead::{Ahead, Known};
+use super::group::{Group, Reply, WriterInput};
+use super::loader::Job;
+use super::rules::{Answer, Draft, Generations, Rules, Target, Verdict};
+use super::shared::Shared;
+use crate::command::{Command, Completion, Destination, Outcome, Receipt, SendSession};
+use crate::state::State;
+use highwater_proto::error::{Code, Error};
+use highwater_proto::frame::GroupBuilder;
+use highwater_proto::id::{DeviceId, Ordinal, Position, Seq, direct_name};
+use highwater_proto::record::{Fact, Mode, Record};
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{Receiver, Sender, SyncSender};
+use std::time::Instant;
+
+/// Most bytes of one group's records; one command always fits.
+const GROUP_BYTES_MAX: usize = 1 << 20;
+/// How far a timestamp may run ahead of the time that has really passed, in ms: a clock that jumps forward and back
+/// cannot pin the future for longer.
+const TIME_LEAP_MS_MAX: u64 = 60_000;
+
+/// What the sequencer is told.
+pub(crate) enum Input {
+    /// A command was submitted.
+    Command { command: Command, completion: Completion, bytes: usize },
+    /// A waiting command's target was read.
+    Loaded { ticket: u64, target: Result<Option<Target>, Error> },
+    /// Something that it waited for was applied.
+    Applied,
+    /// Finish what was submitted, then end.
+    Finish,
+    /// End at once.
+    Abort,
+}
+
+/// A command on its way to a verdict.
+struct Pending {
+    ticket: u64,
+    command: Command,
+    completion: Completion,
+    bytes: usize,
+    /// What it must not overtake others on.
+    keys: Vec<Key>,
+    loading: bool,
+    target: Option<Target>,
+}
+
+/// Commands with a key in common keep their order while one of them waits.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Key {
+    Conversation(Arc<str>),
+    Device(DeviceId),
+    DeviceName(Arc<str>, Arc<str>),
+}
+
+/// A send session that is open.
+struct OpenSession {
+    on_replaced: Box<dyn FnOnce() + Send>,
+}
+
+pub(super) struct Sequencer {
+    shared: Arc<Shared>,
+    input: Receiver<Input>,
+    writer: SyncSender<WriterInput>,
+    loader: Sender<Job>,
+    ahead: Ahead,
+    /// The last position assigned.
+    assigned: Position,
+    pending: VecDeque<Pending>,
+    generations: Generations,
+    next_generation: u64,
+    next_ticket: u64,
+    sessions: HashMap<DeviceId, OpenSession>,
+    last_time_ms: u64,
+    /// When that was; before the first record after opening the clock is all there is to go by.
+    last_time_at: Option<Instant>,
+    finishing: bool,
+    /// Work done in the last round for a group that was full: look again at once.
+    more: bool,
+}
+
+impl Sequencer {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        input: Receiver<Input>,
+        writer: SyncSender<WriterInput>,
+        loader: Sender<Job>,
+    ) -> Self {
+        let (ahead, assigned, last_time_ms) = {
+            let state = shared.state.read();
+            (Ahead::new(&state), state.applied, state.time_ms)
+        };
+        Self {
+            shared,
+            input,
+            writer,
+            loader,
+            ahead,
+            assigned,
+            pending: VecDeque::new(),
+            generations: Generations::new(),
+            next_generation: 1,
+            next_ticket: 1,
+            sessions: HashMap::new(),
+            last_time_ms,
+            last_time_at: None,
+            finishing: false,
+            more: false,
+        }
+    }
+
+    /// Runs until told to end. Dropping `writer` at the end lets the later threads end, too.
+    pub(super) fn run(mut self) {
+        loop {
+            let applied_before = self.shared.visible();
+            if !self.take_input(applied_before) {
+                break;
+            }
+            if let Some(error) = self.shared.failure() {
+                self.refuse_all(&error);
+            } else if let Some(group) = self.build_group() {
+                if self.writer.send(WriterInput::Group(group)).is_err() {
+                    break;
+                }
+            }
+            if self.finishing && self.pending.is_empty() {
+                break;
+            }
+        }
+        self.refuse_all(&Error::new(Code::Busy, "the store is closed"));
+    }
+
+    /// Waits for something to do. False: end at once.
+    fn take_input(&mut self, applied_before: Position) -> bool {
+        let mut must_wait = !self.more && !(self.finishing && self.pending.is_empty());
+        if must_wait && !self.pending.is_empty() {
+            self.shared.sequencer_waits.store(true, Ordering::SeqCst);
+            // What was applied since the last look may be what they wait for.
+            must_wait = self.shared.visible() == applied_before;
+        }
+        self.more = false;
+        loop {
+            let input = if must_wait { self.input.recv().ok() } else { self.input.try_recv().ok() };
+            must_wait = false;
+            match input {
+                None => return true,
+                Some(Input::Abort) => return false,
+                Some(Input::Finish) => self.finishing = true,
+                Some(Input::Applied) => {}
+                Some(Input::Loaded { ticket, target }) => self.loaded(ticket, target),
+                Some(Input::Command { command, completion, bytes }) => self.enqueue(command, completion, bytes),
+            }
+        }
+    }
+
+    fn enqueue(&mut self, command: Command, completion: Completion, bytes: usize) {
+        let keys = self.keys(&command);
+        let ticket = self.next_ticket;
+        self.next_ticket += 1;
+        self.pending.push_back(Pending { ticket, command, completion, bytes, keys, loading: false, target: None });
+    }
+
+    fn loaded(&mut self, ticket: u64, target: Result<Option<Target>, Error>) {
+        let Some(place) = self.pending.iter().position(|pending| pending.ticket == ticket) else { return };
+        match target {
+            Ok(Some(target)) => {
+                let pending = &mut self.pending[place];
+                pending.loading = false;
+                pending.target = Some(target);
+            }
+            failed => {
+                let missing = || Error::new(Code::Corrupt, "a record below the head is missing from the timeline");
+                if let Some(pending) = self.pending.remove(place) {
+                    self.shared.release(pending.bytes);
+                    (pending.completion)(Err(failed.err().unwrap_or_else(missing)));
+                }
+            }
+        }
+    }
+
+    /// One look at everything pending: what can go now makes a group.
+    fn build_group(&mut self) -> Option<Group> {
+        if self.pending.is_empty() {
+            return None;
+        }
+        let shared = self.shared.clone();
+        let state = shared.state.read();
+        self.ahead.forget(state.applied, self.assigned);
+        let time_ms = self.time_ms();
+        let mut group = Group::new(self.assigned.next());
+        let mut entries = 0;
+        let mut blocked: HashSet<Key> = HashSet::new();
+        let mut waiting = VecDeque::new();
+        while let Some(pending) = self.pending.pop_front() {
+            if group.is_full(entries, &shared.options) {
+                self.more = true;
+                waiting.push_back(pending);
+                break;
+            }
+            let is_blocked = pending.loading || pending.keys.iter().any(|key| blocked.contains(key));
+            let verdict = if is_blocked { Verdict::Wait } else { self.decide(&state, &pending, time_ms) };
+            if let Some(still) = self.carry_out(verdict, pending, &state, time_ms, &mut group, &mut entries) {
+                blocked.extend(still.keys.iter().cloned());
+                waiting.push_back(still);
+            }
+        }
+        waiting.append(&mut self.pending);
+        self.pending = waiting;
+        (!group.answers.is_empty()).then_some(group)
+    }
+
+    fn decide(&self, state: &State, pending: &Pending, time_ms: u64) -> Verdict {
+        let rules = Rules {
+            known: Known { state, ahead: &self.ahead },
+            options: &self.shared.options,
+            generations: &self.generations,
+            time_ms,
+            target: pending.target,
+        };
+        rules.decide(&pending.command)
+    }
+
+    /// Does what the verdict says; gives the command back if it has to wait.
+    fn carry_out(
+        &mut self,
+        verdict: Verdict,
+        mut pending: Pending,
+        state: &State,
+        time_ms: u64,
+        group: &mut Group,
+        entries: &mut usize,
+    ) -> Option<Pending> {
+        let reply = match verdict {
+            Verdict::Wait => return Some(pending),
+            Verdict::Load(conversation, seq) => {
+                pending.loading = true;
+                self.load(Job::Target { ticket: pending.ticket, conversation, seq });
+                return Some(pending);
+            }
+            Verdict::Repeat(device) => {
+                self.shared.release(pending.bytes);
+                let last = state.device(device).map_or(Position::ZERO, |device| device.last_position);
+                self.load(Job::Repeat { command: pending.command, completion: pending.completion, last });
+                return None;
+            }
+            Verdict::Refuse(error) => Reply::Ready(Err(error)),
+            Verdict::Answer(outcome) => Reply::Ready(Ok(outcome)),
+            Verdict::Accept(drafts, answer) => match self.reserve(&drafts) {
+                Err(error) => Reply::Ready(Err(error)),
+                Ok(()) => {
+                    let first = group.records.len();
+                    for draft in drafts {
+                        *entries += self.assign(draft, state, time_ms, group);
+                    }
+                    self.answer(answer, &mut pending.command, state, group, first)
+                }
+            },
+        };
+        self.shared.release(pending.bytes);
+        group.answers.push((pending.completion, reply));
+        None
+    }
+
+    /// Space is reserved before positions are assigned: from then on there is only success, or poison.
+    fn reserve(&self, drafts: &[Draft]) -> Result<(), Error> {
+        if drafts.is_empty() {
+            return Ok(());
+        }
+        self.shared.space.reserve(drafts.iter().map(Draft::bytes_max).sum())
+    }
+
+    /// Gives a draft its numbers and its place in the group. Returns the timeline entries that it makes.
+    fn assign(&mut self, draft: Draft, state: &State, time_ms: u64, group: &mut Group) -> usize {
+        let known = Known { state, ahead: &self.ahead };
+        let position = self.assigned.next();
+        let mut counters = known.counters(draft.conversation);
+        let mut previous = Position::ZERO;
+        let (device, client_seq) = draft.number.unwrap_or((DeviceId::ZERO, 0));
+        if !device.is_zero() {
+            let mut numbers = known.device_counters(device);
+            previous = numbers.last_numbered;
+            numbers.last_client_seq = client_seq;
+            numbers.last_numbered = position;
+            numbers.last = position;
+            self.ahead.set_device(device, numbers);
+        }
+        let (mut seq, mut ordinal) = (Seq::ZERO, Ordinal::ZERO);
+        if draft.has_seq {
+            counters.head = counters.head.next();
+            counters.ordinal.0 += u64::from(draft.fact.is_countable());
+            (seq, ordinal) = (counters.head, counters.ordinal);
+        }
+        if !draft.conversation.is_zero() {
+            counters.last = position;
+            if draft.is_barrier {
+                counters.barrier = position;
+            }
+            self.ahead.set_conversation(draft.conversation, counters);
+        }
+        let entries = entries_made(&draft, state);
+        self.note_names(&draft, position, state);
+        let record = Record {
+            position,
+            time_ms,
+            author: draft.author,
+            by_service: draft.by_service,
+            device,
+            client_seq,
+            previous,
+            conversation: draft.conversation,
+            seq,
+            ordinal,
+            fact: draft.fact,
+        };
+        group.frame.push(&record);
+        group.records.push(record);
+        self.assigned = position;
+        entries
+    }
+
+    /// Ids given and memberships begun, for the commands behind.
+    fn note_names(&mut self, draft: &Draft, position: Position, state: &State) {
+        let ahead = &mut self.ahead;
+        match &draft.fact {
+            Fact::User { id, name } => {
+                ahead.users = ahead.users.max(id.0);
+                ahead.name_user(name.as_str().into(), *id, position);
+            }
+            Fact::Conversation { id, name } => {
+                ahead.conversations_count = ahead.conversations_count.max(id.0);
+                ahead.name_conversation(name.as_str().into(), *id, position);
+            }
+            Fact::Device { id, user, name } => {
+                ahead.devices_count = ahead.devices_count.max(id.0);
+                ahead.name_device(*user, name.as_str().into(), *id, position);
+                self.touch_device(*id, position, state);
+            }
+            Fact::Revoke { id } => {
+                self.generations.remove(id);
+                if let Some(session) = self.sessions.remove(id) {
+                    (session.on_replaced)();
+                }
+                self.touch_device(*id, position, state);
+            }
+            Fact::Create { members, .. } | Fact::Add { members } => {
+                ahead.member_rows += members.len();
+                members.iter().for_each(|user| ahead.add_membership(*user, position));
+            }
+            Fact::Join => {
+                ahead.member_rows += 1;
+                ahead.add_membership(draft.author, position);
+            }
+            _ => {}
+        }
+    }
+
+    /// A record concerns the device without being numbered by it.
+    fn touch_device(&mut self, id: DeviceId, position: Position, state: &State) {
+        let mut numbers = Known { state, ahead: &self.ahead }.device_counters(id);
+        numbers.last = position;
+        self.ahead.set_device(id, numbers);
+    }
+
+    fn answer(&mut self, answer: Answer, command: &mut Command, state: &State, group: &Group, first: usize) -> Reply {
+        let is_own = |record: &Record| !matches!(record.fact, Fact::Mode(_));
+        let own = group.records[first..].iter().rposition(is_own).map_or(first, |place| first + place);
+        match answer {
+            Answer::Changed => Reply::Changed(own),
+            Answer::Receipt => {
+                let record = &group.records[own];
+                Reply::Ready(Ok(Outcome::Receipt(Receipt {
+                    conversation: conversation_name(command, state),
+                    seq: record.seq,
+                    position: record.position,
+                    time_ms: record.time_ms,
+                    client_seq: record.client_seq,
+                    repeated: false,
+                })))
+            }
+            Answer::Session(device) => Reply::Ready(Ok(Outcome::Session(self.take_over(device, command, state)))),
+        }
+    }
+
+    /// From here on only the new session may send for the device.
+    fn take_over(&mut self, device: DeviceId, command: &mut Command, state: &State) -> SendSession {
+        let generation = self.next_generation;
+        self.next_generation += 1;
+        self.generations.insert(device, generation);
+        let known = Known { state, ahead: &self.ahead };
+        let numbers = known.device_counters(device);
+        let (mut user, mut by_service) = (Default::default(), false);
+        if let Command::OpenSession(open) = command {
+            user = known.user(&open.user).unwrap_or_default();
+            by_service = open.by_service;
+            let on_replaced = std::mem::replace(&mut open.on_replaced, Box::new(|| {}));
+            if let Some(older) = self.sessions.insert(device, OpenSession { on_replaced }) {
+                (older.on_replaced)();
+            }
+        }
+        SendSession { user, device, generation, by_service, last_client_seq: numbers.last_client_seq }
+    }
+
+    fn load(&self, job: Job) {
+        // The loader ends after the sequencer.
+        let _sent = self.loader.send(job);
+    }
+
+    fn refuse_all(&mut self, error: &Error) {
+        while let Ok(input) = self.input.try_recv() {
+            match input {
+                Input::Command { command, completion, bytes } => self.enqueue(command, completion, bytes),
+                Input::Finish | Input::Abort => self.finishing = true,
+                Input::Loaded { .. } | Input::Applied => {}
+            }
+        }
+        for pending in self.pending.drain(..) {
+            self.shared.release(pending.bytes);
+            (pending.completion)(Err(error.clone()));
+        }
+    }
+
+    /// The time of the next records: never back, and never far ahead of the time that has really passed.
+    fn time_ms(&mut self) -> u64 {
+        let clock = (self.shared.options.clock)().max(self.last_time_ms);
+        let time_ms = self.last_time_at.map_or(clock, |at| {
+            let passed = at.elapsed().as_millis() as u64;
+            clock.min(self.last_time_ms.saturating_add(passed).saturating_add(TIME_LEAP_MS_MAX))
+        });
+        self.last_time_ms = time_ms;
+        self.last_time_at = Some(Instant::now());
+        time_ms
+    }
+
+    fn keys(&self, command: &Command) -> Vec<Key> {
+        let conversation = |name: &Arc<str>| Key::Conversation(name.clone());
+        match command {
+            Command::CreateUser { .. } => Vec::new(),
+            Command::OpenSession(open) => vec![self.device_key(&open.user, &open.device)],
+            Command::Revoke { user, device } => vec![self.device_key(user, device)],
+            Command::Send(send) => {
+                vec![Key::Device(send.session.device), conversation(&self.destination(send.session, &send.destination))]
+            }
+            Command::Edit { session, conversation: name, .. } | Command::Recall { session, conversation: name, .. } => {
+                vec![Key::Device(session.device), conversation(name)]
+            }
+            Command::Create(create) => create.conversation.iter().map(conversation).collect(),
+            Command::Add { conversation: name, .. }
+            | Command::Remove { conversation: name, .. }
+            | Command::Join { conversation: name, .. }
+            | Command::Leave { conversation: name, .. }
+            | Command::Role { conversation: name, .. }
+            | Command::Settings { conversation: name, .. }
+            | Command::Mute { conversation: name, .. }
+            | Command::Read { conversation: name, .. } => vec![conversation(name)],
+        }
+    }
+
+    fn device_key(&self, user: &Arc<str>, device: &Arc<str>) -> Key {
+        let state = self.shared.state.read();
+        let known = Known { state: &state, ahead: &self.ahead };
+        let id = known.user(user).and_then(|user| known.device_id(user, device));
+        id.map_or_else(|| Key::DeviceName(user.clone(), device.clone()), Key::Device)
+    }
+
+    fn destination(&self, session: SendSession, destination: &Destination) -> Arc<str> {
+        destination_name(&self.shared.state.read(), session, destination)
+    }
+}
+
+fn destination_name(state: &State, session: SendSession, destination: &Destination) -> Arc<str> {
+    match destination {
+        Destination::Conversation(name) => name.clone(),
+        Destination::User(other) => direct_name(&state.user_name(session.user), other).into(),
+    }
+}
+
+fn conversation_name(command: &Command, state: &State) -> Arc<str> {
+    match command {
+        Command::Send(send) => destination_name(state, send.session, &send.destination),
+        Command::Edit { conversation, .. } | Command::Recall { conversation, .. } => conversation.clone(),
+        _ => Arc::from(""),
+    }
+}
+
+/// Timeline entries that a record makes: what bounds the work of a group.
+fn entries_made(draft: &Draft, state: &State) -> usize {
+    match (&draft.fact, state.conversation(draft.conversation)) {
+        (Fact::Create { members, .. }, _) => members.len() + 1,
+        (_, Some(conversation)) if conversation.mode == Mode::Write => conversation.active.len() + 1,
+        _ => 1,
+    }
+}
+
+impl Group {
+    fn new(first: Position) -> Self {
+        Self { frame: GroupBuilder::new(first), records: Vec::new(), answers: Vec::new() }
+    }
+
+    fn is_full(&self, entries: usize, options: &crate::options::Options) -> bool {
+        self.frame.bytes() >= GROUP_BYTES_MAX || (entries > 0 && entries >= options.group_entries_max)
+    }
+}
+
+impl Draft {
+    /// An upper bound of its bytes in the log.
+    fn bytes_max(&self) -> u64 {
+        // Header, fixed fields and checksums take less than 160 bytes; a varint of a user id at most 5.
+        let variable = match &self.fact {
+            Fact::User { name, .. } | Fact::Conversation { name, .. } | Fact::Device { name, .. } => name.len(),
+            Fact::Message(message) => message.body.len() + message.mentions.len() * 5,
+            Fact::Edit { body, .. } => body.len(),
+            Fact::Create { members, .. } | Fact::Add { members } | Fact::Remove { members } => members.len() * 5,
+            _ => 0,
+        };
+        160 + variable as u64
+    }
+}
+

@@ -1,0 +1,201 @@
+//! What the threads of one open store share.
+
+use super::group::WriterInput;
+use super::sequencer::Input;
+use crate::command::{Command, Completion};
+use crate::log::{LogReader, LogSpace};
+use crate::options::Options;
+use crate::state::{Head, State};
+use crate::store::{Rows, SoftDevice, Store};
+use crate::timeline::Subscriptions;
+use highwater_proto::error::{Code, Error};
+use highwater_proto::id::{DeviceId, Position};
+use parking_lot::{Condvar, Mutex, RwLock};
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::mpsc::{Sender, SyncSender};
+
+/// What the threads of one open store share.
+pub(crate) struct Shared {
+    pub(crate) options: Options,
+    pub(crate) state: RwLock<State>,
+    pub(crate) store: Store,
+    pub(crate) log: LogReader,
+    pub(crate) space: LogSpace,
+    pub(crate) subscriptions: Subscriptions,
+    /// What devices acknowledged and when they were seen: soft, written with the next persist.
+    pub(crate) soft: Mutex<HashMap<DeviceId, SoftDevice>>,
+    /// Devices whose soft state changed since the last freeze.
+    pub(crate) soft_dirty: Mutex<std::collections::HashSet<DeviceId>>,
+    /// The last position applied; the state says the same under its lock.
+    visible: AtomicU64,
+    input: Sender<Input>,
+    pub(super) writer: SyncSender<WriterInput>,
+    pub(super) persister: Sender<Option<PersistJob>>,
+    queue_bytes: AtomicUsize,
+    /// The log was closed cleanly: everything in it is synced, and the writer has ended.
+    log_closed: AtomicBool,
+    /// The sequencer waits for something to be applied.
+    pub(super) sequencer_waits: AtomicBool,
+    failure: Mutex<Failure>,
+    /// Told whenever a persist has ended.
+    pub(super) persisted: (Mutex<PersistState>, Condvar),
+}
+
+/// A frozen head on its way to the store.
+pub(crate) struct PersistJob {
+    pub(super) rows: Rows,
+    pub(super) head: Arc<Head>,
+    pub(super) through: Position,
+}
+
+/// How far persisting has got.
+#[derive(Default)]
+pub(super) struct PersistState {
+    pub(super) in_progress: bool,
+}
+
+#[derive(Default)]
+struct Failure {
+    error: Option<Error>,
+    listeners: Vec<Box<dyn FnOnce(Error) + Send>>,
+}
+
+/// Room taken in the queue by a command besides its body.
+const COMMAND_BYTES: usize = 256;
+
+impl Shared {
+    #[expect(clippy::too_many_arguments, reason = "these are the parts that opening has made")]
+    pub(crate) fn new(
+        options: Options,
+        state: State,
+        soft: HashMap<DeviceId, SoftDevice>,
+        store: Store,
+        log: LogReader,
+        space: LogSpace,
+        input: Sender<Input>,
+        writer: SyncSender<WriterInput>,
+        persister: Sender<Option<PersistJob>>,
+    ) -> Self {
+        Self {
+            options,
+            visible: AtomicU64::new(state.applied.0),
+            state: RwLock::new(state),
+            store,
+            log,
+            space,
+            subscriptions: Subscriptions::default(),
+            soft: Mutex::new(soft),
+            soft_dirty: Mutex::default(),
+            input,
+            writer,
+            persister,
+            queue_bytes: AtomicUsize::new(0),
+            log_closed: AtomicBool::new(false),
+            sequencer_waits: AtomicBool::new(false),
+            failure: Mutex::default(),
+            persisted: Default::default(),
+        }
+    }
+
+    /// The last visible position.
+    pub(crate) fn visible(&self) -> Position {
+        Position(self.visible.load(Ordering::SeqCst))
+    }
+
+    /// Says that the state has been applied up to here, and tells the sequencer if it waits for that.
+    pub(super) fn set_visible(&self, position: Position) {
+        self.visible.store(position.0, Ordering::SeqCst);
+        if self.sequencer_waits.swap(false, Ordering::SeqCst) {
+            self.tell(Input::Applied);
+        }
+    }
+
+    /// Says that everything in the log is synced for good.
+    pub(super) fn log_is_closed(&self) {
+        self.log_closed.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether everything in the log is synced for good.
+    pub(super) fn is_log_closed(&self) -> bool {
+        self.log_closed.load(Ordering::SeqCst)
+    }
+
+    /// Queues a command. `Err`: nothing was done, and `completion` is never called.
+    pub(crate) fn submit(&self, command: Command, completion: Completion) -> Result<(), Error> {
+        if let Some(error) = self.failure() {
+            return Err(error);
+        }
+        let bytes = COMMAND_BYTES + command.bytes();
+        let limit = self.options.limits.queue_bytes_max;
+        let queued = self.queue_bytes.fetch_add(bytes, Ordering::SeqCst);
+        // One command always fits, however large.
+        if queued > 0 && queued + bytes > limit {
+            self.release(bytes);
+            let mut busy = Error::limit("queue_bytes_max", limit as u64, "too many commands are waiting");
+            busy.code = Code::Busy;
+            return Err(busy);
+        }
+        let sent = self.input.send(Input::Command { command, completion, bytes });
+        sent.map_err(|_| Error::new(Code::Busy, "the store is closed"))
+    }
+
+    /// Gives back room in the queue.
+    pub(super) fn release(&self, bytes: usize) {
+        self.queue_bytes.fetch_sub(bytes, Ordering::SeqCst);
+    }
+
+    /// Tells the sequencer; once it has ended, nobody needs to be told.
+    pub(crate) fn tell(&self, input: Input) {
+        let _ended = self.input.send(input);
+    }
+
+    /// Marks a device as seen now, and moves its acknowledged checkpoint forward.
+    pub(crate) fn note_seen(&self, device: DeviceId, acknowledged: Position) {
+        let now_ms = (self.options.clock)();
+        let mut soft = self.soft.lock();
+        let row = soft.entry(device).or_default();
+        row.acknowledged = row.acknowledged.max(acknowledged);
+        row.last_seen_ms = row.last_seen_ms.max(now_ms);
+        drop(soft);
+        self.soft_dirty.lock().insert(device);
+    }
+
+    /// Why the engine stopped, if it did.
+    pub(crate) fn failure(&self) -> Option<Error> {
+        self.failure.lock().error.clone()
+    }
+
+    /// Stops the engine for good: a write or a sync failed, and what is on the disk is not known any more.
+    pub(super) fn poison(&self, error: &Error) {
+        let error = Error::new(Code::Poisoned, format!("the store stopped: {}", error.message));
+        let listeners = {
+            let mut failure = self.failure.lock();
+            if failure.error.is_some() {
+                return;
+            }
+            failure.error = Some(error.clone());
+            std::mem::take(&mut failure.listeners)
+        };
+        tracing::error!(%error, "poisoned");
+        for listener in listeners {
+            listener(error.clone());
+        }
+        // Whoever waits for a persist learns of it.
+        self.persisted.1.notify_all();
+        self.tell(Input::Applied);
+    }
+
+    /// Calls `listener` when the engine is poisoned, at once if it is already.
+    pub(crate) fn on_poisoned(&self, listener: Box<dyn FnOnce(Error) + Send>) {
+        let mut failure = self.failure.lock();
+        match failure.error.clone() {
+            None => failure.listeners.push(listener),
+            Some(error) => {
+                drop(failure);
+                listener(error);
+            }
+        }
+    }
+}

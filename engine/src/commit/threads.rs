@@ -1,0 +1,124 @@
+//! Starting the threads of the commit path, and ending them in order.
+
+use super::applier;
+use super::group::WriterInput;
+use super::loader;
+use super::persist;
+use super::sequencer::{Input, Sequencer};
+use super::shared::{PersistJob, Shared};
+use super::writer::Writer;
+use crate::log::LogWriter;
+use highwater_proto::error::{Code, Error};
+use std::io;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
+use std::thread::{Builder, JoinHandle};
+
+/// The threads of one open store.
+pub(crate) struct Threads {
+    shared: Arc<Shared>,
+    sequencer: JoinHandle<()>,
+    loader: JoinHandle<()>,
+    writer: JoinHandle<LogWriter>,
+    applier: JoinHandle<()>,
+    persister: JoinHandle<()>,
+}
+
+/// Both ends of the channels between the threads; the sending ends that everybody needs go into [`Shared`].
+pub(crate) struct Channels {
+    pub(crate) input: Sender<Input>,
+    pub(crate) writer: SyncSender<WriterInput>,
+    pub(crate) persister: Sender<Option<PersistJob>>,
+    receivers: Receivers,
+}
+
+pub(crate) struct Receivers {
+    input: Receiver<Input>,
+    writer: Receiver<WriterInput>,
+    persister: Receiver<Option<PersistJob>>,
+}
+
+impl Channels {
+    pub(crate) fn new() -> Self {
+        let (input, input_receiver) = channel();
+        // No room: a group is taken over when the one before is durable, and meanwhile the next one is sequenced.
+        let (writer, writer_receiver) = sync_channel(0);
+        let (persister, persister_receiver) = channel();
+        let receivers = Receivers { input: input_receiver, writer: writer_receiver, persister: persister_receiver };
+        Self { input, writer, persister, receivers }
+    }
+
+    /// The ends for [`Shared`], and those for the threads.
+    pub(crate) fn split(self) -> (Sender<Input>, SyncSender<WriterInput>, Sender<Option<PersistJob>>, Receivers) {
+        (self.input, self.writer, self.persister, self.receivers)
+    }
+}
+
+impl Threads {
+    /// Starts them.
+    pub(crate) fn start(shared: &Arc<Shared>, log: LogWriter, receivers: Receivers) -> Result<Self, Error> {
+        let (jobs, job_receiver) = channel();
+        let (groups, group_receiver) = channel();
+        let sequencer = Sequencer::new(shared.clone(), receivers.input, shared.writer.clone(), jobs);
+        let of = || shared.clone();
+        Ok(Self {
+            shared: of(),
+            sequencer: spawn("hw-sequencer", move || sequencer.run())?,
+            loader: spawn("hw-loader", {
+                let shared = of();
+                move || loader::run(&shared, &job_receiver)
+            })?,
+            writer: spawn("hw-writer", {
+                let shared = of();
+                move || Writer { shared: &shared, log, groups: receivers.writer, applier: groups }.run()
+            })?,
+            applier: spawn("hw-applier", {
+                let shared = of();
+                move || applier::run(&shared, &group_receiver)
+            })?,
+            persister: spawn("hw-persister", {
+                let shared = of();
+                move || persist::run(&shared, &receivers.persister)
+            })?,
+        })
+    }
+
+    /// Finishes what was submitted, persists, and leaves the log clean.
+    pub(crate) fn finish(self) -> Result<(), Error> {
+        self.shared.tell(Input::Finish);
+        join(self.sequencer)?;
+        join(self.loader)?;
+        // The writer has gone already only if it has told why.
+        let _ended = self.shared.writer.send(WriterInput::End);
+        let log = join(self.writer)?;
+        join(self.applier)?;
+        let closed = self.shared.failure().map_or_else(|| log.close(), Err);
+        self.shared.log_is_closed();
+        let persisted = closed.and_then(|()| persist::now(&self.shared));
+        let _ended = self.shared.persister.send(None);
+        join(self.persister)?;
+        persisted
+    }
+
+    /// Ends them at once, as a crash would: nothing more is written.
+    pub(crate) fn abort(self) {
+        self.shared.tell(Input::Abort);
+        let _ended = join(self.sequencer);
+        let _ended = join(self.loader);
+        let _ended = self.shared.writer.send(WriterInput::End);
+        let _log = join(self.writer);
+        let _ended = join(self.applier);
+        let _ended = self.shared.persister.send(None);
+        let _ended = join(self.persister);
+    }
+}
+
+fn spawn<T: Send + 'static>(name: &str, run: impl FnOnce() -> T + Send + 'static) -> Result<JoinHandle<T>, Error> {
+    let failed = |error: io::Error| Error::new(Code::Io, format!("cannot start thread {name}: {error}"));
+    Builder::new().name(name.to_owned()).spawn(run).map_err(failed)
+}
+
+fn join<T>(thread: JoinHandle<T>) -> Result<T, Error> {
+    let name = thread.thread().name().unwrap_or("unnamed").to_owned();
+    thread.join().map_err(|_| Error::new(Code::Poisoned, format!("thread {name} panicked")))
+}

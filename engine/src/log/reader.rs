@@ -1,0 +1,137 @@
+//! Reading records back by position, each verified on every read.
+
+use super::Shared;
+use super::segment::{Memo, Segment};
+use super::{corrupt, io_error};
+use highwater_proto::error::{Code, Error};
+use highwater_proto::frame::{FRAME_HEADER_BYTES, read_record};
+use highwater_proto::id::Position;
+use highwater_proto::record::Record;
+use std::sync::Arc;
+
+/// Bytes between two wanted records that are read along rather than skipped by a second read.
+const BRIDGE_BYTES: u64 = 4 << 10;
+/// Most bytes of one such read; a larger record is read alone.
+const READ_BYTES_MAX: u64 = 256 << 10;
+
+/// Reads what was appended, durable or not: whoever asks knows what is visible. Cheap to clone; any thread.
+#[derive(Clone)]
+pub(crate) struct LogReader {
+    pub(super) shared: Arc<Shared>,
+}
+
+/// A wanted record: where its bytes are.
+struct Wanted {
+    position: Position,
+    from: u64,
+    to: u64,
+}
+
+impl LogReader {
+    /// The record at a position: `not_found` if there is none, `corrupt` if its bytes are damaged, `io` if they cannot
+    /// be read.
+    pub(crate) fn read(&self, position: Position) -> Result<Record, Error> {
+        let mut records = self.read_many(&[position])?;
+        records.pop().ok_or_else(|| self.missing(position))
+    }
+
+    /// The records at these positions, which are ascending. Neighbours are read in one go. Errors are those of
+    /// [`LogReader::read`]; one record that fails fails all.
+    pub(crate) fn read_many(&self, positions: &[Position]) -> Result<Vec<Record>, Error> {
+        let mut records = Vec::with_capacity(positions.len());
+        let mut rest = positions;
+        while let Some(first) = rest.first() {
+            let segment = self.segment_of(*first)?;
+            let last = segment.last();
+            let here = rest.iter().take_while(|position| (*first..=last).contains(position)).count();
+            if here == 0 {
+                return Err(self.missing(*first));
+            }
+            self.read_segment(&segment, &rest[..here], &mut records)?;
+            rest = &rest[here..];
+        }
+        Ok(records)
+    }
+
+    /// Hands over all records above a position, in order, verifying whole frames. Ends with the first error.
+    ///
+    /// Holds one whole segment in memory at a time.
+    pub(crate) fn replay(
+        &self,
+        after: Position,
+        each: &mut dyn FnMut(Record) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let segments = self.shared.segments.read().clone();
+        for segment in segments.iter().filter(|segment| segment.last() > after) {
+            let (scanned, bytes) = segment.scan_bytes(self.shared.disk.as_ref())?;
+            let mut offset = 0;
+            for frame in scanned.frames.iter().filter(|frame| frame.header.last() > after) {
+                let mut position = frame.header.first;
+                offset = (frame.offset as usize + FRAME_HEADER_BYTES).max(offset);
+                for _ in 0..frame.header.count {
+                    let (record, taken) = read_record(position, &bytes[offset..])
+                        .map_err(|damage| corrupt(&segment.name, offset as u64, position, damage))?;
+                    if position > after {
+                        each(record)?;
+                    }
+                    offset += taken;
+                    position = position.next();
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn missing(&self, position: Position) -> Error {
+        let last = self.shared.segments.read().last().map_or(Position::ZERO, |segment| segment.last());
+        Error::new(Code::NotFound, format!("position {position} is not in the log, which ends at {last}"))
+    }
+
+    /// The segment that has, or would have, a position.
+    fn segment_of(&self, position: Position) -> Result<Arc<Segment>, Error> {
+        let segments = self.shared.segments.read();
+        let above = segments.partition_point(|segment| segment.header.first <= position);
+        let found = above.checked_sub(1).and_then(|at| segments.get(at)).cloned();
+        drop(segments);
+        found.ok_or_else(|| self.missing(position))
+    }
+
+    fn read_segment(&self, segment: &Segment, positions: &[Position], out: &mut Vec<Record>) -> Result<(), Error> {
+        let disk = self.shared.disk.as_ref();
+        let mut memo = Memo::default();
+        let mut wanted: Vec<Wanted> = Vec::with_capacity(positions.len());
+        for position in positions {
+            let index = position.0 - segment.header.first.0;
+            let index = u32::try_from(index).map_err(|_| self.missing(*position))?;
+            let (from, to) = segment.span(disk, index, &mut memo)?.ok_or_else(|| self.missing(*position))?;
+            wanted.push(Wanted { position: *position, from: u64::from(from), to: u64::from(to) });
+        }
+        let file = segment.file(disk)?;
+        let mut buffer = Vec::new();
+        let mut rest = &wanted[..];
+        while let Some(first) = rest.first() {
+            let together = neighbours(rest);
+            let to = rest[together - 1].to.max(first.from);
+            buffer.resize((to - first.from) as usize, 0);
+            let read =
+                file.read_at(first.from, &mut buffer).map_err(|error| io_error("read", &segment.name, &error))?;
+            for record in &rest[..together] {
+                let at = ((record.from - first.from) as usize).min(read);
+                let (record, _) = read_record(record.position, &buffer[at..read])
+                    .map_err(|damage| corrupt(&segment.name, record.from, record.position, damage))?;
+                out.push(record);
+            }
+            rest = &rest[together..];
+        }
+        Ok(())
+    }
+}
+
+/// How many of the wanted records are read together: at least the first.
+fn neighbours(wanted: &[Wanted]) -> usize {
+    let fits = |pair: &&[Wanted]| {
+        let (before, next) = (&pair[0], &pair[1]);
+        next.from >= before.to && next.from - before.to <= BRIDGE_BYTES && next.to - wanted[0].from <= READ_BYTES_MAX
+    };
+    1 + wanted.windows(2).take_while(fits).count()
+}

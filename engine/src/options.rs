@@ -1,0 +1,89 @@
+//! How a store is opened.
+
+use crate::log::disk::{Disk, RealDisk};
+use highwater_proto::limits::Limits;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// What an acknowledged record survives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Durability {
+    /// A power cut: synced before it is visible.
+    Power,
+    /// The end of the process: written before it is visible, synced at this interval. A power cut may lose the last
+    /// interval; the loss is announced by a new epoch.
+    Crash {
+        /// Time between syncs.
+        sync_interval: Duration,
+    },
+}
+
+/// How conversations change between fan-out on write and on read, when they are not pinned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FanoutThresholds {
+    /// More members than this: read.
+    pub write_members_max: usize,
+    /// Back to write at fewer members than this.
+    pub read_members_min: usize,
+    /// Shortest time between two changes, in ms; crossing `write_members_max` upwards does not wait.
+    pub dwell_ms_min: u64,
+}
+
+/// How a store is opened. The defaults are the recommendation.
+#[derive(Clone)]
+pub struct Options {
+    /// What an acknowledged record survives.
+    pub durability: Durability,
+    /// The limits that commands are held to.
+    pub limits: Limits,
+    /// When to change the fan-out mode.
+    pub fanout: FanoutThresholds,
+    /// Users come into being when a command names them, whoever gives it. For development only.
+    pub create_named_users: bool,
+    /// Most entries (a position in an inbox or outbox) delivered by one group of records; a larger record makes a
+    /// group of its own.
+    pub group_entries_max: usize,
+    /// Most bytes of one log segment file.
+    pub segment_bytes_max: u64,
+    /// Persist when the head in memory reaches this size, in bytes.
+    pub persist_head_bytes: usize,
+    /// Persist when so many rows of state have changed.
+    pub persist_dirty_rows: usize,
+    /// Persist after this time at the latest, if anything changed.
+    pub persist_interval: Duration,
+    /// Where log segments are kept; by default the directory of the store.
+    pub disk: Option<Arc<dyn Disk>>,
+    /// The clock: ms since 1970.
+    pub clock: Arc<dyn Fn() -> u64 + Send + Sync>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            durability: Durability::Power,
+            limits: Limits::default(),
+            fanout: FanoutThresholds { write_members_max: 1_000, read_members_min: 800, dwell_ms_min: 60_000 },
+            create_named_users: false,
+            group_entries_max: 64 << 10,
+            segment_bytes_max: 64 << 20,
+            persist_head_bytes: 256 << 20,
+            persist_dirty_rows: 100_000,
+            persist_interval: Duration::from_secs(3_600),
+            disk: None,
+            clock: Arc::new(system_time_ms),
+        }
+    }
+}
+
+impl Options {
+    /// The disk for the log of the store at `path`.
+    pub(crate) fn log_disk(&self, path: &Path) -> Arc<dyn Disk> {
+        self.disk.clone().unwrap_or_else(|| Arc::new(RealDisk::new(path.join("log"))))
+    }
+}
+
+fn system_time_ms() -> u64 {
+    // Before 1970 there is nothing sensible to say; the sequencer never lets time go back.
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_millis() as u64)
+}

@@ -1,0 +1,171 @@
+//! The state: everything that the applied records say, in memory, except bodies (in the log) and the older parts of
+//! timelines (in the store).
+//!
+//! One applier changes it, under a write lock held for one group of records; readers take a read lock for short,
+//! bounded pieces of work. It changes by [`apply`](State::apply) alone, a pure function of state and record.
+
+mod apply;
+mod conversation;
+mod dump;
+mod head;
+mod names;
+
+pub(crate) use apply::Touched;
+pub(crate) use conversation::{Conversation, Interval, Mark, Member};
+pub(crate) use head::{Head, OutboxEntry, OutboxHead};
+pub(crate) use names::Names;
+
+use highwater_proto::id::{ConversationId, DeviceId, Epoch, Incarnation, Position, Seq, UserId};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::sync::Arc;
+
+/// What the records up to `applied` say.
+#[derive(Debug)]
+pub(crate) struct State {
+    /// Which history this is.
+    pub(crate) incarnation: Incarnation,
+    /// The last record applied.
+    pub(crate) applied: Position,
+    /// Time of the last record applied, in ms since 1970.
+    pub(crate) time_ms: u64,
+    /// Past epochs and the last position of each, ascending.
+    pub(crate) epoch_ends: Vec<(Epoch, Position)>,
+    /// The current epoch.
+    pub(crate) epoch: Epoch,
+    /// Names and their ids.
+    pub(crate) names: Names,
+    /// Users by id: id n stands at index n - 1.
+    pub(crate) users: Vec<User>,
+    /// Devices by id, likewise.
+    pub(crate) devices: Vec<Device>,
+    /// Conversations by id, likewise. One is `None` while its name has an id but its create is not applied.
+    pub(crate) conversations: Vec<Option<Conversation>>,
+    /// Messages that were edited or recalled, by position.
+    pub(crate) redactions: BTreeMap<Position, Redaction>,
+    /// Member rows in all, past or present.
+    pub(crate) member_rows: usize,
+    /// Timelines since the last persist.
+    pub(crate) head: Head,
+    /// Timelines being persisted.
+    pub(crate) frozen: Option<Arc<Head>>,
+    /// Up to here the timelines stand in the store.
+    pub(crate) persisted: Position,
+    /// Rows that differ from the store.
+    pub(crate) dirty: Dirty,
+}
+
+/// A user.
+#[derive(Clone, Debug)]
+pub(crate) struct User {
+    pub(crate) name: Arc<str>,
+    /// Conversations that the user is or was a member of.
+    pub(crate) conversations: BTreeSet<ConversationId>,
+    /// How many of them it is a member of now.
+    pub(crate) current: usize,
+    /// Conversations that the user must pull: those with a record inside its intervals written in read mode.
+    pub(crate) follows: BTreeSet<ConversationId>,
+    /// Devices, registered or revoked.
+    pub(crate) devices: Vec<DeviceId>,
+}
+
+/// A device of a user.
+#[derive(Clone, Debug)]
+pub(crate) struct Device {
+    pub(crate) name: Arc<str>,
+    pub(crate) user: UserId,
+    /// False once revoked, until it opens a send session again.
+    pub(crate) registered: bool,
+    /// The last accepted number; kept for ever.
+    pub(crate) last_client_seq: u64,
+    /// Position of the record with that number.
+    pub(crate) last_position: Position,
+}
+
+/// What became of a message's body.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Redaction {
+    /// Edits, oldest first: seq and position of each edit's record.
+    Edited(Vec<(Seq, Position)>),
+    /// Withdrawn, for good.
+    Recalled,
+}
+
+/// Rows that differ from the store, by family.
+#[derive(Debug, Default)]
+pub(crate) struct Dirty {
+    pub(crate) users: HashSet<UserId>,
+    pub(crate) conversations: HashSet<ConversationId>,
+    pub(crate) members: HashSet<(ConversationId, UserId)>,
+    pub(crate) follows: HashSet<(UserId, ConversationId)>,
+    pub(crate) devices: HashSet<DeviceId>,
+    pub(crate) redactions: HashSet<Position>,
+}
+
+impl Dirty {
+    /// How many rows.
+    pub(crate) fn len(&self) -> usize {
+        self.users.len()
+            + self.conversations.len()
+            + self.members.len()
+            + self.follows.len()
+            + self.devices.len()
+            + self.redactions.len()
+    }
+}
+
+impl State {
+    /// The state before the first record.
+    pub(crate) fn new(incarnation: Incarnation) -> Self {
+        Self {
+            incarnation,
+            applied: Position::ZERO,
+            time_ms: 0,
+            epoch_ends: Vec::new(),
+            epoch: Epoch(1),
+            names: Names::default(),
+            users: Vec::new(),
+            devices: Vec::new(),
+            conversations: Vec::new(),
+            redactions: BTreeMap::new(),
+            member_rows: 0,
+            head: Head::default(),
+            frozen: None,
+            persisted: Position::ZERO,
+            dirty: Dirty::default(),
+        }
+    }
+
+    /// A user that has an id.
+    pub(crate) fn user(&self, id: UserId) -> Option<&User> {
+        self.users.get((id.0 as usize).checked_sub(1)?)
+    }
+
+    /// A device that has an id.
+    pub(crate) fn device(&self, id: DeviceId) -> Option<&Device> {
+        self.devices.get((id.0 as usize).checked_sub(1)?)
+    }
+
+    /// A conversation that was created.
+    pub(crate) fn conversation(&self, id: ConversationId) -> Option<&Conversation> {
+        self.conversations.get((id.0 as usize).checked_sub(1)?)?.as_ref()
+    }
+
+    /// A conversation that was created, by name.
+    pub(crate) fn conversation_named(&self, name: &str) -> Option<(ConversationId, &Conversation)> {
+        let id = self.names.conversation(name)?;
+        Some((id, self.conversation(id)?))
+    }
+
+    /// A user's name; empty for none.
+    pub(crate) fn user_name(&self, id: UserId) -> Arc<str> {
+        self.user(id).map_or_else(|| Arc::from(""), |user| user.name.clone())
+    }
+
+    /// The last position that a checkpoint of `epoch` may name.
+    pub(crate) fn epoch_end(&self, epoch: Epoch) -> Option<Position> {
+        if epoch == self.epoch {
+            return Some(self.applied);
+        }
+        self.epoch_ends.iter().find(|(past, _)| *past == epoch).map(|(_, end)| *end)
+    }
+}

@@ -1,0 +1,238 @@
+//! Reading timelines: a range of one list, found by the prefix and the order of its chunks.
+
+use super::family::Family;
+use super::outbox::Chunk;
+use super::{Store, inbox, outbox};
+use crate::state::OutboxEntry;
+use highwater_proto::error::{Damage, Error};
+use highwater_proto::id::{ConversationId, Position, Seq, UserId};
+use highwater_proto::limits::PACKED_ENTRIES_MAX;
+use rocksdb::{DBRawIterator, ReadOptions};
+
+impl Store {
+    /// A user's positions in `(after, through]`, ascending, the first `limit` of them.
+    pub(crate) fn inbox_after(
+        &self,
+        user: UserId,
+        after: Position,
+        through: Position,
+        limit: usize,
+    ) -> Result<Vec<Position>, Error> {
+        let mut found = Vec::new();
+        let mut chunks = self.list(Family::Inbox, &inbox::key(user, Position::ZERO), &inbox::end_key(user));
+        chunks.seek(inbox::key(user, Position(after.0.saturating_add(1))));
+        let mut last = Position::ZERO;
+        while let Some((key, value)) = chunks.item() {
+            let positions = inbox::decode(key, value).and_then(|(_, positions)| following(last, positions));
+            let positions = positions.map_err(|damage| self.damaged(Family::Inbox, key, &damage))?;
+            last = positions.last().copied().unwrap_or(last);
+            let wanted = positions.into_iter().filter(|position| after < *position && *position <= through);
+            found.extend(wanted.take(limit.saturating_sub(found.len())));
+            if found.len() >= limit || last >= through {
+                break;
+            }
+            chunks.next();
+        }
+        chunks.status().map_err(|error| self.error(&error))?;
+        Ok(found)
+    }
+
+    /// A conversation's entries with positions in `(after, through]`, ascending, the first `limit` of them.
+    ///
+    /// Looked for from the end, since devices are seldom far behind.
+    pub(crate) fn outbox_after(
+        &self,
+        conversation: ConversationId,
+        after: Position,
+        through: Position,
+        limit: usize,
+    ) -> Result<Vec<(Seq, OutboxEntry)>, Error> {
+        let mut chunks = OutboxChunks::new(self, conversation);
+        let first = chunks.around(after)?;
+        chunks.collect(first, limit, |_, entry| Range::of(after < entry.position, entry.position <= through))
+    }
+
+    /// A conversation's entries from a seq on with positions up to `through`, ascending, the first `limit` of them.
+    pub(crate) fn outbox_from(
+        &self,
+        conversation: ConversationId,
+        from: Seq,
+        limit: usize,
+        through: Position,
+    ) -> Result<Vec<(Seq, OutboxEntry)>, Error> {
+        let mut chunks = OutboxChunks::new(self, conversation);
+        let first = match chunks.at_or_before(from)? {
+            Some(chunk) => Some(chunk),
+            None => chunks.first()?,
+        };
+        chunks.collect(first, limit, |seq, entry| Range::of(from <= seq, entry.position <= through))
+    }
+
+    /// Rows from `first` to below `end`, two keys with the same prefix.
+    pub(super) fn list(&self, family: Family, first: &[u8], end: &[u8]) -> DBRawIterator<'_> {
+        let mut options = ReadOptions::default();
+        options.set_prefix_same_as_start(true);
+        options.set_iterate_lower_bound(first);
+        options.set_iterate_upper_bound(end);
+        self.db.raw_iterator_cf_opt(self.handle(family), options)
+    }
+}
+
+/// A chunk's positions, if they stand above those of the chunk before.
+fn following(last: Position, positions: Vec<Position>) -> Result<Vec<Position>, Damage> {
+    match positions.first() {
+        Some(first) if *first <= last => Err(Damage::new(format!("position {first} stands after {last}"))),
+        _ => Ok(positions),
+    }
+}
+
+/// Where an entry lies as to what is wanted.
+enum Range {
+    Before,
+    Wanted,
+    Beyond,
+}
+
+impl Range {
+    fn of(is_begun: bool, is_within: bool) -> Self {
+        match (is_begun, is_within) {
+            (_, false) => Self::Beyond,
+            (false, true) => Self::Before,
+            (true, true) => Self::Wanted,
+        }
+    }
+}
+
+/// The chunks of one outbox.
+struct OutboxChunks<'a> {
+    store: &'a Store,
+    conversation: ConversationId,
+    rows: DBRawIterator<'a>,
+}
+
+impl<'a> OutboxChunks<'a> {
+    fn new(store: &'a Store, conversation: ConversationId) -> Self {
+        let (first, end) = (outbox::key(conversation, Seq::ZERO), outbox::end_key(conversation));
+        Self { store, conversation, rows: store.list(Family::Outbox, &first, &end) }
+    }
+
+    /// The first chunk.
+    fn first(&mut self) -> Result<Option<Chunk>, Error> {
+        self.rows.seek(outbox::key(self.conversation, Seq::ZERO));
+        self.current()
+    }
+
+    /// The last chunk whose first entry has this seq or a lower one.
+    fn at_or_before(&mut self, seq: Seq) -> Result<Option<Chunk>, Error> {
+        self.rows.seek_for_prev(outbox::key(self.conversation, seq));
+        self.current()
+    }
+
+    fn next(&mut self) -> Result<Option<Chunk>, Error> {
+        self.rows.next();
+        self.current()
+    }
+
+    fn current(&self) -> Result<Option<Chunk>, Error> {
+        match self.rows.item() {
+            Some((key, value)) => {
+                outbox::decode(key, value).map(Some).map_err(|damage| self.store.damaged(Family::Outbox, key, &damage))
+            }
+            None => self.rows.status().map(|()| None).map_err(|error| self.store.error(&error)),
+        }
+    }
+
+    /// The last chunk that begins at or below a position; else the first one.
+    fn around(&mut self, position: Position) -> Result<Option<Chunk>, Error> {
+        // The last key of all is the iterator's bound; the last chunk begins below it.
+        let Some(mut above) = self.at_or_before(Seq(u64::MAX - 1))? else { return Ok(None) };
+        if begins_by(&above, position) {
+            return Ok(Some(above));
+        }
+        // Back from the end in growing steps, to a chunk that begins at or below it,
+        let mut step = PACKED_ENTRIES_MAX as u64;
+        let mut below = loop {
+            match self.at_or_before(Seq(above.first.0.saturating_sub(step)))? {
+                Some(chunk) if begins_by(&chunk, position) => break chunk,
+                Some(chunk) => above = chunk,
+                None => match self.first()? {
+                    Some(chunk) if begins_by(&chunk, position) => break chunk,
+                    first => return Ok(first),
+                },
+            }
+            step = step.saturating_mul(2);
+        };
+        // then halving what lies between.
+        loop {
+            let middle = Seq(below.first.0 + (above.first.0 - below.first.0) / 2);
+            let chunk = match self.at_or_before(middle)? {
+                Some(chunk) if chunk.first > below.first => Some(chunk),
+                // Nothing begins between `below` and the middle: what comes next lies beyond the middle.
+                _ => self.next()?,
+            };
+            match chunk {
+                Some(chunk) if chunk.first < above.first => {
+                    if begins_by(&chunk, position) {
+                        below = chunk;
+                    } else {
+                        above = chunk;
+                    }
+                }
+                _ => return Ok(Some(below)),
+            }
+        }
+    }
+
+    /// Entries from `chunk` on that `range` wants, at most `limit`.
+    fn collect(
+        mut self,
+        chunk: Option<Chunk>,
+        limit: usize,
+        range: impl Fn(Seq, &OutboxEntry) -> Range,
+    ) -> Result<Vec<(Seq, OutboxEntry)>, Error> {
+        let mut found = Vec::new();
+        // The search may have left the iterator elsewhere.
+        let mut chunk = match chunk {
+            Some(chunk) => self.at_or_before(chunk.first)?,
+            None => None,
+        };
+        while let Some(current) = chunk {
+            for (seq, entry) in (current.first.0..).map(Seq).zip(&current.entries) {
+                if found.len() >= limit {
+                    return Ok(found);
+                }
+                match range(seq, entry) {
+                    Range::Before => {}
+                    Range::Wanted => found.push((seq, *entry)),
+                    Range::Beyond => return Ok(found),
+                }
+            }
+            if found.len() >= limit {
+                return Ok(found);
+            }
+            chunk = self.next()?;
+            if let Some(next) = &chunk {
+                self.check_follows(&current, next)?;
+            }
+        }
+        Ok(found)
+    }
+
+    /// Seqs have no holes, and positions ascend, from chunk to chunk as within one.
+    fn check_follows(&self, chunk: &Chunk, next: &Chunk) -> Result<(), Error> {
+        let positions_ascend = match (chunk.entries.last(), next.entries.first()) {
+            (Some(last), Some(first)) => last.position < first.position,
+            _ => true,
+        };
+        if next.first == chunk.end() && positions_ascend {
+            return Ok(());
+        }
+        let damage =
+            Damage::new(format!("the chunk does not follow the one before it, which ends below seq {}", chunk.end()));
+        Err(self.store.damaged(Family::Outbox, &outbox::key(self.conversation, next.first), &damage))
+    }
+}
+
+fn begins_by(chunk: &Chunk, position: Position) -> bool {
+    chunk.entries.first().is_some_and(|first| first.position <= position)
+}

@@ -1,0 +1,221 @@
+//! What a client asks, as commands of the engine, in the name of whoever the session belongs to.
+
+use super::{FANOUTS, KINDS, ROLES, choice};
+use crate::limits::{COMMAND_UNIT_BYTES, COMMAND_UNIT_MEMBERS};
+use highwater_engine::command::{Create, Destination, Send};
+use highwater_engine::entry::Start;
+use highwater_engine::{Caller, Command, SendSession};
+use highwater_proto::checkpoint::Checkpoint;
+use highwater_proto::error::{Code, Error};
+use highwater_proto::id::Seq;
+use highwater_proto::wire::{self, request::Call};
+use std::sync::Arc;
+
+/// In whose name a session speaks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Speaker {
+    /// A user, with its own token.
+    User(Arc<str>),
+    /// A service, which may send in a user's name.
+    Service {
+        /// The user in whose name it sends.
+        as_user: Option<Arc<str>>,
+    },
+}
+
+impl Speaker {
+    /// In whose name membership, roles and settings are changed, and members listed.
+    pub(crate) fn caller(&self) -> Caller {
+        match self {
+            Speaker::User(user) => Caller::User(user.clone()),
+            Speaker::Service { .. } => Caller::Service,
+        }
+    }
+
+    /// The user who reads; a service reads nothing of anybody.
+    pub(crate) fn reader(&self) -> Result<&Arc<str>, Error> {
+        match self {
+            Speaker::User(user) => Ok(user),
+            Speaker::Service { .. } => Err(Error::new(
+                Code::NotAllowed,
+                "a service token may not read, join, leave, mute or mark in a user's name",
+            )),
+        }
+    }
+
+    /// The user whose devices are meant.
+    pub(crate) fn owner_of_devices(&self) -> Result<&Arc<str>, Error> {
+        match self {
+            Speaker::User(user) | Speaker::Service { as_user: Some(user) } => Ok(user),
+            Speaker::Service { as_user: None } => {
+                Err(Error::new(Code::InvalidArgument, "a service session names the devices' user when it opens"))
+            }
+        }
+    }
+
+    /// The user's name, or nothing for a service in nobody's name.
+    pub(crate) fn user_name(&self) -> &str {
+        match self {
+            Speaker::User(user) | Speaker::Service { as_user: Some(user) } => user,
+            Speaker::Service { as_user: None } => "",
+        }
+    }
+}
+
+/// The engine's command for a call. `Subscribe` is none, and refused.
+pub(crate) fn command(call: Call, speaker: &Speaker, session: Option<SendSession>) -> Result<Command, Error> {
+    let numbered = || {
+        session.ok_or_else(|| {
+            Error::new(Code::NotAllowed, "this session was opened to read; numbered commands need a session to send")
+        })
+    };
+    Ok(match call {
+        Call::Send(message) => send(message, numbered()?)?,
+        Call::Edit(edit) => Command::Edit {
+            session: numbered()?,
+            client_seq: edit.client_seq,
+            conversation: edit.conversation.into(),
+            target: Seq(edit.target),
+            body: edit.body,
+        },
+        Call::Recall(recall) => Command::Recall {
+            session: numbered()?,
+            client_seq: recall.client_seq,
+            conversation: recall.conversation.into(),
+            target: Seq(recall.target),
+        },
+        Call::Create(new) => create(new, speaker)?,
+        Call::Add(change) => Command::Add {
+            caller: speaker.caller(),
+            conversation: change.conversation.into(),
+            members: names(change.members),
+        },
+        Call::Remove(change) => Command::Remove {
+            caller: speaker.caller(),
+            conversation: change.conversation.into(),
+            members: names(change.members),
+        },
+        Call::Join(target) => {
+            Command::Join { user: speaker.reader()?.clone(), conversation: target.conversation.into() }
+        }
+        Call::Leave(target) => {
+            Command::Leave { user: speaker.reader()?.clone(), conversation: target.conversation.into() }
+        }
+        Call::Role(change) => Command::Role {
+            caller: speaker.caller(),
+            conversation: change.conversation.into(),
+            user: change.user.into(),
+            role: choice(&ROLES, change.role).ok_or_else(|| unknown("role", change.role))?,
+        },
+        Call::Settings(change) => settings(change, speaker)?,
+        Call::Mute(change) => Command::Mute {
+            user: speaker.reader()?.clone(),
+            conversation: change.conversation.into(),
+            muted: change.muted,
+        },
+        Call::Read(mark) => Command::Read {
+            user: speaker.reader()?.clone(),
+            conversation: mark.conversation.into(),
+            through: Seq(mark.through),
+        },
+        Call::Revoke(revoke) => {
+            Command::Revoke { user: speaker.owner_of_devices()?.clone(), device: revoke.device.into() }
+        }
+        Call::CreateUser(new) => match speaker {
+            Speaker::Service { .. } => Command::CreateUser { user: new.user.into() },
+            Speaker::User(_) => return Err(service_only("create users")),
+        },
+        Call::Subscribe(_) => return Err(Error::new(Code::InvalidArgument, "subscribe is not a command")),
+    })
+}
+
+/// How many units of `commands_in_flight_max` a call takes: large ones take more, so that what a session can have under
+/// way is bounded in bytes too.
+pub(crate) fn units(call: &Call, units_max: u32) -> u32 {
+    let extra = match call {
+        Call::Send(send) => send.body.len() / COMMAND_UNIT_BYTES,
+        Call::Edit(edit) => edit.body.len() / COMMAND_UNIT_BYTES,
+        Call::Create(create) => create.members.len() / COMMAND_UNIT_MEMBERS,
+        Call::Add(change) | Call::Remove(change) => change.members.len() / COMMAND_UNIT_MEMBERS,
+        _ => 0,
+    };
+    u32::try_from(extra).unwrap_or(u32::MAX).saturating_add(1).min(units_max)
+}
+
+/// Where a subscription begins.
+pub(crate) fn start(subscribe: &wire::Subscribe) -> Result<Start, Error> {
+    match (subscribe.checkpoint.is_empty(), subscribe.snapshot) {
+        (true, false) => Ok(Start::Beginning),
+        (true, true) => Ok(Start::Snapshot),
+        (false, false) => Checkpoint::decode(&subscribe.checkpoint).map(Start::Checkpoint),
+        (false, true) => {
+            Err(Error::new(Code::InvalidArgument, "a subscription has a checkpoint or asks for a snapshot"))
+        }
+    }
+}
+
+fn send(message: wire::Send, session: SendSession) -> Result<Command, Error> {
+    let destination = match (message.to.is_empty(), message.conversation.is_empty()) {
+        (false, true) => Destination::User(message.to.into()),
+        (true, false) => Destination::Conversation(message.conversation.into()),
+        _ => return Err(Error::new(Code::InvalidArgument, "a message names either a user or a conversation")),
+    };
+    Ok(Command::Send(Send {
+        session,
+        client_seq: message.client_seq,
+        destination,
+        body: message.body,
+        quote: message.quote.map(Seq),
+        mentions: names(message.mentions),
+        sent_at_ms: message.sent_at_ms,
+    }))
+}
+
+fn create(new: wire::Create, speaker: &Speaker) -> Result<Command, Error> {
+    if !new.owner.is_empty() && matches!(speaker, Speaker::User(user) if **user != *new.owner) {
+        return Err(service_only("name another owner"));
+    }
+    Ok(Command::Create(Create {
+        caller: speaker.caller(),
+        kind: choice(&KINDS, new.kind).ok_or_else(|| unknown("kind", new.kind))?,
+        conversation: optional(new.conversation),
+        owner: match speaker {
+            Speaker::User(_) => None,
+            Speaker::Service { .. } => optional(new.owner),
+        },
+        members: names(new.members),
+        open: new.open,
+        history: new.history,
+    }))
+}
+
+fn settings(change: wire::SetSettings, speaker: &Speaker) -> Result<Command, Error> {
+    if change.fanout.is_some() && matches!(speaker, Speaker::User(_)) {
+        return Err(service_only("pin the fan-out"));
+    }
+    let fanout =
+        change.fanout.map(|number| choice(&FANOUTS, number).ok_or_else(|| unknown("fanout", number))).transpose()?;
+    Ok(Command::Settings {
+        caller: speaker.caller(),
+        conversation: change.conversation.into(),
+        open: change.open,
+        history: change.history,
+        fanout,
+    })
+}
+
+fn names(names: Vec<String>) -> Vec<Arc<str>> {
+    names.into_iter().map(Arc::from).collect()
+}
+
+fn optional(name: String) -> Option<Arc<str>> {
+    (!name.is_empty()).then(|| name.into())
+}
+
+fn unknown(field: &str, number: u32) -> Error {
+    Error::new(Code::InvalidArgument, format!("{field} {number} is not known"))
+}
+
+fn service_only(what: &str) -> Error {
+    Error::new(Code::NotAllowed, format!("only a service token may {what}"))
+}

@@ -1,0 +1,128 @@
+//! The command stream, inwards: requests go to the engine in the order in which they came.
+
+use super::{AbortOnDrop, End, Session, deltas, draining, now_ms, protocol};
+use crate::convert;
+use highwater_proto::checkpoint::Checkpoint;
+use highwater_proto::error::{Code, Error};
+use highwater_proto::wire::{
+    ClientFrame, Failure, FrameReader, Request, Subscribe, Subscribed, client_frame, request::Call, response,
+};
+use quinn::{ReadError, RecvStream};
+use std::sync::Arc;
+
+/// Bytes taken off the stream at once.
+const READ_BYTES: usize = 64 << 10;
+
+/// The client's side of the command stream.
+pub(super) struct CommandStream {
+    pub(super) receive: RecvStream,
+    pub(super) frames: FrameReader,
+}
+
+/// Reads frames until the stream ends, or until one that cannot be gone on from.
+pub(super) async fn read(session: &Arc<Session>, stream: &mut CommandStream) -> End {
+    let mut subscriber = Subscriber { session, count: 0, current: None };
+    loop {
+        loop {
+            match stream.frames.next::<ClientFrame>() {
+                Ok(Some(frame)) => {
+                    if let Err(error) = take(session, &mut subscriber, frame).await {
+                        return error.into();
+                    }
+                }
+                Ok(None) => break,
+                Err(error) => return Error::from(error).into(),
+            }
+        }
+        match stream.receive.read_chunk(READ_BYTES, true).await {
+            Ok(Some(chunk)) => stream.frames.push(&chunk.bytes),
+            Ok(None) => return stream.frames.finish().map_or_else(|error| Error::from(error).into(), |()| End::Done),
+            Err(ReadError::ConnectionLost(_)) => return End::Gone,
+            Err(error) => return protocol(format!("the command stream broke off: {error}")).into(),
+        }
+    }
+}
+
+async fn take(session: &Arc<Session>, subscriber: &mut Subscriber<'_>, frame: ClientFrame) -> Result<(), Error> {
+    match frame.body {
+        Some(client_frame::Body::Request(request)) => {
+            submit(session, subscriber, request).await;
+            Ok(())
+        }
+        Some(client_frame::Body::Token(token)) => renew(session, &token.token),
+        Some(client_frame::Body::Ack(ack)) => acknowledge(session, &ack.checkpoint),
+        Some(client_frame::Body::Hello(_)) => Err(protocol("a session has one hello")),
+        None => Err(protocol("a frame holds nothing that is known")),
+    }
+}
+
+/// Hands a request to the engine, whose threads answer it.
+async fn submit(session: &Session, subscriber: &mut Subscriber<'_>, request: Request) {
+    let id = request.id;
+    let outbox = &session.outbox;
+    let units = request.call.as_ref().map_or(1, |call| convert::units(call, outbox.units_max()));
+    outbox.admit(units).await;
+    let refuse = |error: &Error| outbox.answer(id, units, response::Outcome::Failure(Failure::from(error)));
+    let command = match request.call {
+        // Also what a newer client may ask.
+        None => return refuse(&Error::new(Code::InvalidArgument, "the request holds no call that is known here")),
+        Some(_) if session.shared.is_draining() => return refuse(&draining()),
+        Some(Call::Subscribe(subscribe)) => {
+            return match subscriber.subscribe(&subscribe) {
+                Ok(subscribed) => outbox.answer(id, units, response::Outcome::Subscribed(subscribed)),
+                Err(error) => refuse(&error),
+            };
+        }
+        Some(call) => convert::command(call, &session.speaker, session.numbering),
+    };
+    let completion = outbox.clone();
+    let submitted = command.and_then(|command| {
+        session
+            .shared
+            .engine
+            .submit(command, Box::new(move |result| completion.answer(id, units, convert::outcome(result))))
+    });
+    if let Err(error) = submitted {
+        refuse(&error);
+    }
+}
+
+/// A new token for the same session.
+fn renew(session: &Session, token: &str) -> Result<(), Error> {
+    let identity = session.shared.tokens.verify(token, now_ms())?;
+    if !identity.renews(&session.identity) {
+        return Err(Error::new(Code::Unauthenticated, "the new token is for another user, device or scope"));
+    }
+    session.token_ends_ms.send_replace(identity.ends_ms);
+    Ok(())
+}
+
+/// The device has stored a checkpoint. Those of read sessions are not kept.
+fn acknowledge(session: &Session, checkpoint: &[u8]) -> Result<(), Error> {
+    let checkpoint = Checkpoint::decode(checkpoint).map_err(|error| protocol(error.message))?;
+    if let (Some(_), Some(device)) = (session.numbering, &session.device) {
+        session.shared.engine.acknowledge(session.speaker.user_name(), device, checkpoint);
+    }
+    Ok(())
+}
+
+/// The session's delta stream: at most one.
+struct Subscriber<'a> {
+    session: &'a Arc<Session>,
+    count: u64,
+    current: Option<AbortOnDrop>,
+}
+
+impl Subscriber<'_> {
+    fn subscribe(&mut self, subscribe: &Subscribe) -> Result<Subscribed, Error> {
+        let user = self.session.speaker.reader()?.clone();
+        let start = convert::start(subscribe)?;
+        self.count += 1;
+        let subscribed = Subscribed { subscription: self.count };
+        // The one before ends first: two would compete for what the peer takes.
+        self.current = None;
+        let deltas = deltas::serve(self.session.clone(), user, subscribed, start, subscribe.clone());
+        self.current = Some(AbortOnDrop::spawn(deltas));
+        Ok(subscribed)
+    }
+}

@@ -1,0 +1,232 @@
+//! The delta stream: what a device missed, then what is new, in one order.
+//!
+//! A subscription is a cursor on its user's timelines. It registers to be woken *before* it reads, so that nothing falls
+//! between catching up and live. It holds one delta at a time and reads the next one only when the peer has taken this
+//! one: a slow device gets larger deltas, not a longer queue.
+
+use super::{Session, Shared};
+use crate::convert;
+use highwater_engine::entry::{Cursor, Delta, Start, SyncLimits};
+use highwater_proto::error::{Code, Error};
+use highwater_proto::limits::{DELTA_RECORDS_MAX, WIRE_FRAME_BYTES_MAX};
+use highwater_proto::wire::{self, Subscribe, Subscribed, encode_frame};
+use prost::Message;
+use quinn::{SendStream, VarInt, WriteError};
+use std::sync::Arc;
+use tokio::sync::Notify;
+use tokio::time::{Instant, timeout_at};
+
+/// Below commands and their answers, above queries.
+const PRIORITY: i32 = 1;
+
+/// Serves a subscription until it has caught up, if that was all that was wanted, or until its task is ended.
+pub(super) async fn serve(
+    session: Arc<Session>,
+    user: Arc<str>,
+    subscribed: Subscribed,
+    start: Start,
+    subscribe: Subscribe,
+) {
+    if let Err(Stop::Failed(error)) = run(&session, user, subscribed, start, &subscribe).await {
+        session.ending.end(error);
+    }
+}
+
+/// Why a subscription stops before its time.
+enum Stop {
+    /// The peer wants no more of it, or is gone.
+    Unwanted,
+    /// The session cannot go on.
+    Failed(Error),
+}
+
+impl From<Error> for Stop {
+    fn from(error: Error) -> Self {
+        Stop::Failed(error)
+    }
+}
+
+impl From<WriteError> for Stop {
+    fn from(_: WriteError) -> Self {
+        Stop::Unwanted
+    }
+}
+
+async fn run(
+    session: &Session,
+    user: Arc<str>,
+    subscribed: Subscribed,
+    start: Start,
+    subscribe: &Subscribe,
+) -> Result<(), Stop> {
+    let woken = Arc::new(Notify::new());
+    let wake = woken.clone();
+    let _subscription = session.shared.engine.subscribe(&user, Arc::new(move || wake.notify_one()))?;
+    let mut stream = DeltaStream::open(session).await?;
+    stream.write(&subscribed).await?;
+    let mut reader = Reader::new(session.shared.clone(), user, start, subscribe);
+    let mut told = Told::new();
+    loop {
+        let delta = reader.next().await?;
+        let caught_up = delta.caught_up;
+        if let Some(delta) = told.worth_telling(delta, session) {
+            stream.write(&delta).await?;
+        }
+        if !caught_up {
+            continue;
+        }
+        if !subscribe.live {
+            return stream.finish().await;
+        }
+        // Woken without need: there is something to read, or it is time for an empty delta.
+        loop {
+            if timeout_at(told.next_empty, woken.notified()).await.is_ok() {
+                break;
+            }
+            told.put_off(session);
+            if session.shared.engine.visible().0 > told.to {
+                told.empty_is_due = true;
+                break;
+            }
+        }
+    }
+}
+
+/// Reads one delta after the other.
+struct Reader {
+    shared: Arc<Shared>,
+    user: Arc<str>,
+    place: Place,
+    limits: SyncLimits,
+}
+
+#[derive(Clone, Copy)]
+enum Place {
+    Start(Start),
+    Cursor(Cursor),
+}
+
+impl Reader {
+    fn new(shared: Arc<Shared>, user: Arc<str>, start: Start, subscribe: &Subscribe) -> Self {
+        let limits = SyncLimits {
+            records_max: subscribe.records_max as usize,
+            bytes_max: 0,
+            per_conversation_max: u64::from(subscribe.per_conversation_max),
+        };
+        Self { shared, user, place: Place::Start(start), limits }
+    }
+
+    /// The next delta, which fits a frame: of names and members there may be more than of bodies, which alone are
+    /// counted by the engine. Then fewer records are taken.
+    async fn next(&mut self) -> Result<wire::Delta, Error> {
+        let mut limits = self.limits;
+        loop {
+            let (user, place) = (self.user.clone(), self.place);
+            let read = move |engine: &highwater_engine::Engine| {
+                let delta = match place {
+                    Place::Start(start) => engine.sync(&user, start, limits)?,
+                    Place::Cursor(cursor) => engine.sync_next(&user, cursor, limits)?,
+                };
+                Ok(converted(delta))
+            };
+            let (delta, next, count) = self.shared.read(read).await?;
+            if delta.encoded_len() <= WIRE_FRAME_BYTES_MAX {
+                self.place = Place::Cursor(next);
+                return Ok(delta);
+            }
+            if limits.records_max == 1 || count <= 1 {
+                let size = delta.encoded_len();
+                return Err(Error::limit(
+                    "wire_frame_bytes_max",
+                    WIRE_FRAME_BYTES_MAX as u64,
+                    format!("a delta of one record has {size} bytes"),
+                ));
+            }
+            limits.records_max = (count.min(DELTA_RECORDS_MAX) / 2).max(1);
+        }
+    }
+}
+
+/// A delta for the wire, the cursor after it, and how many records or conversations it has.
+fn converted(delta: Delta) -> (wire::Delta, Cursor, usize) {
+    let count = delta.records.len() + delta.conversations.len();
+    let next = delta.next;
+    (convert::delta(delta), next, count)
+}
+
+/// What the peer was told, so that it is told only what is new to it.
+struct Told {
+    /// Up to here.
+    to: u64,
+    /// Where the first delta began that was not sent: the next one that is sent covers it.
+    from: Option<u64>,
+    /// That it has caught up, once.
+    caught_up: bool,
+    /// When a quiet device is to be moved on.
+    next_empty: Instant,
+    empty_is_due: bool,
+}
+
+impl Told {
+    fn new() -> Self {
+        Self { to: 0, from: None, caught_up: false, next_empty: Instant::now(), empty_is_due: false }
+    }
+
+    fn put_off(&mut self, session: &Session) {
+        self.next_empty = Instant::now() + session.shared.timeouts.quiet;
+    }
+
+    /// The delta as it is to be sent, or nothing if it says nothing.
+    fn worth_telling(&mut self, mut delta: wire::Delta, session: &Session) -> Option<wire::Delta> {
+        let is_empty = delta.records.is_empty()
+            && delta.gaps.is_empty()
+            && delta.conversations.is_empty()
+            && delta.reset.is_none();
+        let is_news = delta.caught_up && !self.caught_up || self.empty_is_due && delta.to > self.to;
+        if is_empty && !is_news {
+            self.from.get_or_insert(delta.from);
+            return None;
+        }
+        // What was skipped held nothing that the user may see, so that this delta covers it too.
+        delta.from = self.from.take().unwrap_or(delta.from);
+        self.to = delta.to;
+        self.caught_up |= delta.caught_up;
+        self.empty_is_due = false;
+        self.put_off(session);
+        Some(delta)
+    }
+}
+
+/// The stream, which is reset unless it was finished: half a frame must not look like an end.
+struct DeltaStream {
+    send: SendStream,
+    finished: bool,
+}
+
+impl DeltaStream {
+    async fn open(session: &Session) -> Result<Self, Stop> {
+        let send = session.connection.open_uni().await.map_err(|_| Stop::Unwanted)?;
+        let _ = send.set_priority(PRIORITY);
+        Ok(Self { send, finished: false })
+    }
+
+    async fn write<M: Message>(&mut self, message: &M) -> Result<(), Stop> {
+        let mut frame = Vec::with_capacity(message.encoded_len() + 4);
+        encode_frame(message, &mut frame).map_err(Error::from)?;
+        Ok(self.send.write_chunk(frame.into()).await?)
+    }
+
+    async fn finish(mut self) -> Result<(), Stop> {
+        self.finished = self.send.finish().is_ok();
+        Ok(())
+    }
+}
+
+impl Drop for DeltaStream {
+    fn drop(&mut self) {
+        if !self.finished {
+            // Of a stream that is closed already there is nothing to reset.
+            let _ = self.send.reset(VarInt::from_u32(Code::ALL.len() as u32 + 1));
+        }
+    }
+}

@@ -1,0 +1,202 @@
+//! What happens to the store: persists, openings, crashes, and sends that are cut off half way.
+
+use super::{Check, World, failed};
+use crate::model::{Ask, Done, Message, Name, Session, To};
+use crate::plan::Loss;
+use highwater_engine::log::sim::Unsynced;
+use highwater_engine::proto::error::{Code, Error};
+use highwater_engine::{Engine, Outcome};
+use proptest::prelude::*;
+use std::sync::mpsc::{Receiver, channel};
+
+/// What [`World::ask`] would have been told, had it waited.
+type Answers = Receiver<(usize, Result<Outcome, Error>)>;
+
+impl World {
+    /// Persists; that changes nothing.
+    pub fn persist(&mut self) -> Check {
+        let before = self.dump()?;
+        self.engine().persist().map_err(|error| failed("persist", &error))?;
+        prop_assert_eq!(before, self.dump()?, "a persist changes nothing");
+        self.coverage.count("persists");
+        Ok(())
+    }
+
+    /// Closes and opens; that changes nothing, either.
+    pub fn reopen(&mut self) -> Check {
+        let before = self.dump()?;
+        let engine = self.engine.take().expect("it is open");
+        engine.close().map_err(|error| failed("close", &error))?;
+        self.open(false)?;
+        prop_assert_eq!(before, self.dump()?, "closing and opening changes nothing");
+        self.coverage.count("reopens");
+        self.coverage.count("clean reopens");
+        self.check_everything()
+    }
+
+    /// Cuts the power and opens again: nothing that was acknowledged is lost, and replay gives the same state.
+    pub fn crash(&mut self, loss: Loss) -> Check {
+        let before = self.dump()?;
+        self.cut_power(loss);
+        self.open(true)?;
+        prop_assert_eq!(content(&before), content(&self.dump()?), "replay gives the state from before the crash");
+        self.check_everything()
+    }
+
+    /// Drops the index: the log alone gives the same state.
+    pub fn replay_whole_log(&mut self) -> Check {
+        let before = self.dump()?;
+        self.cut_power(Loss::None);
+        std::fs::remove_dir_all(self.dir.path().join("index")).expect("the index can be removed");
+        self.open(true)?;
+        prop_assert_eq!(content(&before), content(&self.dump()?), "the log alone gives the whole state");
+        self.coverage.count("whole replays");
+        Ok(())
+    }
+
+    fn cut_power(&mut self, loss: Loss) {
+        self.disk.crash_with(match loss {
+            Loss::All => Unsynced::Lost,
+            Loss::Some(seed) => Unsynced::Random(seed),
+            Loss::None => Unsynced::Kept,
+        });
+        self.engine = None;
+        self.coverage.count("crashes");
+        self.coverage.count("reopens");
+    }
+
+    fn open(&mut self, is_unclean: bool) -> Check {
+        let engine = Engine::open(self.dir.path(), self.options.clone()).map_err(|error| failed("open", &error))?;
+        self.engine = Some(engine);
+        self.model.now_ms = self.clock.load(std::sync::atomic::Ordering::SeqCst);
+        self.model.reopened(is_unclean);
+        for opened in &mut self.sessions {
+            opened.is_of_this_opening = false;
+        }
+        self.readers.values_mut().for_each(super::Reader::disconnect);
+        prop_assert_eq!(self.engine().visible().0, self.model.visible(), "visible after an opening");
+        Ok(())
+    }
+
+    fn dump(&self) -> Check<String> {
+        self.engine().dump().map_err(|error| failed("dump", &error))
+    }
+
+    /// Sends of one device, submitted without waiting; with `cut` the disk fails after so many more syncs.
+    pub fn burst(&mut self, user: &Name, device: &Name, sends: &[(Name, Vec<u8>)], cut: Option<(u8, Loss)>) -> Check {
+        let Some(session) = self.session(user, device, false)? else { return Ok(()) };
+        self.tick();
+        self.coverage.count("bursts");
+        let before = self.model.clone();
+        let mut expected = Vec::new();
+        for (conversation, body) in sends {
+            let ask = self.next_send(&session, conversation, body);
+            let done = self.model.expect(&ask);
+            self.coverage.asked(&self.model, &ask, &done);
+            expected.push((ask, done));
+        }
+        let Some((syncs, loss)) = cut else {
+            let answers = self.submit(&expected, false)?;
+            return self.compare_all(&expected, answers);
+        };
+        self.disk.cut_after(syncs.into());
+        let answers = self.submit(&expected, true)?;
+        let acknowledged = self.count_acknowledged(&expected, answers)?;
+        self.cut_power(loss);
+        let accepted = self.learn_accepted(&session, &expected, before)?;
+        prop_assert!(accepted >= acknowledged, "{} sends were acknowledged, {} are left", acknowledged, accepted);
+        self.coverage.add("sends cut off", (expected.len() - acknowledged) as u64);
+        self.check_everything()
+    }
+
+    fn next_send(&self, session: &Session, conversation: &Name, body: &[u8]) -> Ask {
+        let state = self.model.state();
+        let device = state.device(&session.user, &session.device).expect("it has a session");
+        Ask::Send(Message {
+            session: session.clone(),
+            client_seq: device.numbered.len() as u64 + 1,
+            to: To::Conversation(conversation.clone()),
+            body: body.to_vec(),
+            quote: None,
+            mentions: Vec::new(),
+            sent_at_ms: None,
+        })
+    }
+
+    fn submit(&self, asks: &[(Ask, Result<Done, Code>)], may_fail: bool) -> Check<Answers> {
+        let (sender, answers) = channel();
+        for (place, (ask, _)) in asks.iter().enumerate() {
+            let sender = sender.clone();
+            // Nobody listens any more once a comparison failed.
+            let completion = Box::new(move |answer| drop(sender.send((place, answer))));
+            if let Err(error) = self.engine().submit(self.command(ask).0, completion) {
+                prop_assert!(may_fail, "submit: {}", error);
+                break;
+            }
+        }
+        Ok(answers)
+    }
+
+    fn compare_all(&mut self, expected: &[(Ask, Result<Done, Code>)], answers: Answers) -> Check {
+        let mut places = Vec::new();
+        for (place, answer) in answers {
+            places.push(place);
+            let (ask, done) = &expected[place];
+            self.compare(ask, done, answer, Default::default())?;
+        }
+        prop_assert_eq!(places, (0..expected.len()).collect::<Vec<_>>(), "every command is answered, in order");
+        Ok(())
+    }
+
+    /// How many of the commands' records were acknowledged: they come first.
+    fn count_acknowledged(&mut self, expected: &[(Ask, Result<Done, Code>)], answers: Answers) -> Check<usize> {
+        let (mut acknowledged, mut is_over) = (0, false);
+        for (place, answer) in answers {
+            let (ask, done) = &expected[place];
+            match answer {
+                Err(error) if matches!(error.code, Code::OutcomeUnknown | Code::Poisoned | Code::Busy) => is_over = true,
+                Err(error) => prop_assert_eq!(Some(error.code), done.clone().err(), "{:?}", ask),
+                Ok(outcome) => {
+                    prop_assert!(!is_over, "{:?} was acknowledged after a failure", ask);
+                    acknowledged += 1;
+                    self.compare(ask, done, Ok(outcome), Default::default())?;
+                }
+            }
+        }
+        Ok(acknowledged)
+    }
+
+    /// Opens after a cut, asks for the device's last number, and lets the model accept as many sends as the engine did.
+    fn learn_accepted(
+        &mut self,
+        session: &Session,
+        expected: &[(Ask, Result<Done, Code>)],
+        before: crate::model::Model,
+    ) -> Check<usize> {
+        let engine = Engine::open(self.dir.path(), self.options.clone()).map_err(|error| failed("open", &error))?;
+        let devices = engine.devices(&session.user).map_err(|error| failed("devices", &error))?;
+        let last = devices.iter().find(|device| device.device == session.device).map(|device| device.client_seq);
+        prop_assert!(last.is_some(), "the device is still registered");
+        drop(engine);
+        self.model = before;
+        let mut accepted = 0;
+        for (ask, done) in expected {
+            if let (Ask::Send(send), Ok(_)) = (ask, done) {
+                if Some(send.client_seq) > last {
+                    break;
+                }
+                accepted += 1;
+            }
+            let again = self.model.expect(ask);
+            prop_assert_eq!(&again, done);
+        }
+        self.model.reopened(true);
+        self.open(true)?;
+        Ok(accepted)
+    }
+}
+
+/// A dump without its first lines, which tell incarnation, last position, time and epochs.
+fn content(dump: &str) -> Vec<&str> {
+    dump.lines().skip(2).collect()
+}
