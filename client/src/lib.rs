@@ -55,6 +55,8 @@ mod query;
 mod state;
 pub mod store;
 mod subscription;
+#[cfg(test)]
+mod tests;
 mod trust;
 
 pub use backoff::Backoff;

@@ -245,8 +245,19 @@ pub(crate) fn broken(error: &ConnectionError) -> Error {
             }
             _ => Error::new(Code::Unreachable, format!("the connection failed: {transport}")),
         },
+        ConnectionError::ApplicationClosed(close) => closed_by_server(close),
         ConnectionError::VersionMismatch => Error::new(Code::Protocol, "the server speaks another version of QUIC"),
         error => Error::new(Code::Unreachable, format!("the connection ended: {error}")),
+    }
+}
+
+/// A server that closes a connection gives the number of a code and a reason; its last frame may have been lost.
+fn closed_by_server(close: &quinn::ApplicationClose) -> Error {
+    let reason = String::from_utf8_lossy(&close.reason);
+    let index = usize::try_from(close.error_code.into_inner()).unwrap_or(usize::MAX).checked_sub(1);
+    match index.and_then(|index| Code::ALL.get(index)) {
+        Some(code) => Error::new(*code, reason),
+        None => Error::new(Code::Unreachable, "the server closed the connection"),
     }
 }
 

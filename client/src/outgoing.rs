@@ -362,3 +362,6 @@ fn quoted_failed(error: &Error) -> Error {
         code => Error::new(code, format!("the message that it quotes was refused: {}", error.message)),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -18,7 +18,11 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 use tokio::sync::oneshot;
+
+/// How long to wait before the server is asked again for what it refused for now.
+const RETRY_AFTER: Duration = Duration::from_millis(100);
 
 /// Where a subscription begins.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -249,8 +253,11 @@ impl<S: CheckpointStore> Subscription<S> {
             let Some(open) = &mut self.stream else {
                 match self.open().await {
                     Ok(open) => self.stream = Some(open),
-                    // The connection went away meanwhile; the next one is waited for.
-                    Err(error) if error.is_retryable() => tracing::debug!(%error, "subscribing again"),
+                    // Mostly the connection went away meanwhile, and the next one is waited for.
+                    Err(error) if error.is_retryable() => {
+                        tracing::debug!(%error, "subscribing again");
+                        tokio::time::sleep(RETRY_AFTER).await;
+                    }
                     Err(error) => {
                         self.ended = true;
                         return Err(error);
@@ -263,7 +270,8 @@ impl<S: CheckpointStore> Subscription<S> {
                     open.caught_up = delta.caught_up;
                     return Ok(Some(delta));
                 }
-                Ok(None) if open.deltas.was_replaced() || (open.caught_up && !self.options.live) => self.ended = true,
+                Ok(None) | Err(_) if open.deltas.was_replaced() => self.ended = true,
+                Ok(None) if open.caught_up && !self.options.live => self.ended = true,
                 Ok(None) => self.stream = None,
                 Err(error) if error.code == Code::Protocol => {
                     self.stream = None;

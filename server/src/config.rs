@@ -3,11 +3,14 @@
 //! Nothing is guessed outside development mode: a missing certificate or key is an error that names the option. Paths in
 //! the file are relative to the file.
 
-use crate::auth::{TokenKeys, TokenKeysError};
+mod file;
+
+use crate::auth::TokenKeys;
 use crate::limits::ConnectionLimits;
+use file::File;
 use highwater_engine::options::{Durability, FanoutThresholds, Options};
 use highwater_proto::error::Error;
-use highwater_proto::limits::{BODY_BYTES_CONFIGURABLE_MAX, Limits, WRITE_MEMBERS_MAX};
+use highwater_proto::limits::{BODY_BYTES_CONFIGURABLE_MAX, Limits};
 use serde::Deserialize;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -143,69 +146,6 @@ pub enum DurabilityName {
     Crash,
 }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct File {
-    data: Option<PathBuf>,
-    listen: Option<SocketAddr>,
-    certificate: Option<PathBuf>,
-    private_key: Option<PathBuf>,
-    durability: Option<DurabilityName>,
-    sync_interval_ms: Option<u64>,
-    tokens: FileTokens,
-    limits: FileLimits,
-    timeouts: FileTimeouts,
-    fanout: FileFanout,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct FileTokens {
-    audience: Option<String>,
-    keys: Vec<FileTokenKey>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct FileTokenKey {
-    kid: String,
-    public_key: PathBuf,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct FileLimits {
-    body_bytes_max: Option<usize>,
-    devices_per_user_max: Option<usize>,
-    members_per_conversation_max: Option<usize>,
-    conversations_per_user_max: Option<usize>,
-    commands_in_flight_max: Option<usize>,
-    queue_bytes_max: Option<usize>,
-    names_max: Option<usize>,
-    member_rows_max: Option<usize>,
-    connections_max: Option<usize>,
-    unauthenticated_max: Option<usize>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct FileTimeouts {
-    handshake_ms: Option<u64>,
-    hello_ms: Option<u64>,
-    idle_ms: Option<u64>,
-    query_ms: Option<u64>,
-    drain_ms: Option<u64>,
-    quiet_ms: Option<u64>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct FileFanout {
-    write_members_max: Option<usize>,
-    read_members_min: Option<usize>,
-    dwell_ms_min: Option<u64>,
-}
-
 impl Config {
     /// A server in development mode with the recommended limits.
     pub fn dev(data: impl Into<PathBuf>, listen: SocketAddr) -> Self {
@@ -224,14 +164,14 @@ impl Config {
     /// Merges the command line with the configuration file that it names.
     pub fn load(overrides: Overrides) -> Result<Self, StartError> {
         let (file, base) = match &overrides.config {
-            Some(path) => (read(path)?, path.parent().unwrap_or(Path::new("")).to_owned()),
+            Some(path) => (file::read(path)?, path.parent().unwrap_or(Path::new("")).to_owned()),
             None => (File::default(), PathBuf::new()),
         };
         let data = overrides
             .data
             .or(file.data.map(|data| base.join(data)))
             .ok_or_else(|| config("there is no data directory: give --data DIR, or data in the configuration file"))?;
-        let durability = durability(overrides.durability.or(file.durability), file.sync_interval_ms)?;
+        let durability = file::durability(overrides.durability.or(file.durability), file.sync_interval_ms)?;
         let mut limits = file.limits.engine();
         limits.body_bytes_max = overrides.body_bytes_max.unwrap_or(limits.body_bytes_max);
         let connections = file.limits.connections();
@@ -247,7 +187,7 @@ impl Config {
             (listen, Security::Development)
         } else {
             let listen = given.unwrap_or((Ipv4Addr::UNSPECIFIED, DEFAULT_PORT).into());
-            (listen, configured(file.certificate, file.private_key, file.tokens, &base)?)
+            (listen, file::configured(file.certificate, file.private_key, file.tokens, &base)?)
         };
         let config = Self {
             data,
@@ -291,57 +231,6 @@ fn config(message: impl Into<String>) -> StartError {
     StartError::Config(message.into())
 }
 
-fn read(path: &Path) -> Result<File, StartError> {
-    let text = std::fs::read_to_string(path)
-        .map_err(|error| config(format!("cannot read the configuration file {}: {error}", path.display())))?;
-    toml::from_str(&text).map_err(|error| {
-        let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or("");
-        let line = 1 + before.matches('\n').count();
-        config(format!("{}, line {line}: {}", path.display(), error.message().replace('\n', " ")))
-    })
-}
-
-fn durability(name: Option<DurabilityName>, sync_interval_ms: Option<u64>) -> Result<Durability, StartError> {
-    match name {
-        Some(DurabilityName::Crash) => {
-            let sync_interval = positive("sync_interval_ms", sync_interval_ms, DEFAULT_SYNC_INTERVAL)?;
-            Ok(Durability::Crash { sync_interval })
-        }
-        _ if sync_interval_ms.is_some() => Err(config("sync_interval_ms goes with durability = \"crash\" only")),
-        _ => Ok(Durability::Power),
-    }
-}
-
-fn configured(
-    certificate: Option<PathBuf>,
-    private_key: Option<PathBuf>,
-    tokens: FileTokens,
-    base: &Path,
-) -> Result<Security, StartError> {
-    let missing = |what: &str, option: &str| {
-        config(format!(
-            "there is no {what}: give {option} in the file named by --config, or --dev to try things out on loopback"
-        ))
-    };
-    let certificate = certificate.ok_or_else(|| missing("certificate", "certificate = \"FILE.pem\""))?;
-    let private_key = private_key.ok_or_else(|| missing("private key", "private_key = \"FILE.pem\""))?;
-    if tokens.keys.is_empty() {
-        return Err(missing("key to check tokens with", "[[tokens.keys]] with kid and public_key"));
-    }
-    let audience = tokens.audience.unwrap_or_else(|| DEFAULT_AUDIENCE.to_owned());
-    let mut keys = TokenKeys::new(audience);
-    for FileTokenKey { kid, public_key } in tokens.keys {
-        let path = base.join(public_key);
-        let pem = std::fs::read(&path)
-            .map_err(|error| config(format!("cannot read the token key {}: {error}", path.display())))?;
-        keys.add(kid, &pem).map_err(|error| match error {
-            TokenKeysError::Malformed => config(format!("{} is no Ed25519 public key in PEM form", path.display())),
-            TokenKeysError::Twice(kid) => config(format!("tokens.keys has the kid {kid:?} twice")),
-        })?;
-    }
-    Ok(Security::Configured { certificate: base.join(certificate), private_key: base.join(private_key), tokens: keys })
-}
-
 fn check_limits(limits: &Limits, connections: &ConnectionLimits) -> Result<(), StartError> {
     if limits.body_bytes_max == 0 || limits.body_bytes_max > BODY_BYTES_CONFIGURABLE_MAX {
         return Err(config(format!(
@@ -367,74 +256,6 @@ fn check_limits(limits: &Limits, connections: &ConnectionLimits) -> Result<(), S
         return Err(config("limits.commands_in_flight_max is at most 65536"));
     }
     Ok(())
-}
-
-fn positive(name: &str, given_ms: Option<u64>, default: Duration) -> Result<Duration, StartError> {
-    /// A day: longer deadlines are none.
-    const MS_MAX: u64 = 86_400_000;
-    match given_ms {
-        None => Ok(default),
-        Some(ms) if (1..=MS_MAX).contains(&ms) => Ok(Duration::from_millis(ms)),
-        Some(ms) => Err(config(format!("{name} is {ms}; 1 to {MS_MAX} ms are possible"))),
-    }
-}
-
-impl FileLimits {
-    fn engine(&self) -> Limits {
-        let default = Limits::default();
-        Limits {
-            body_bytes_max: self.body_bytes_max.unwrap_or(default.body_bytes_max),
-            devices_per_user_max: self.devices_per_user_max.unwrap_or(default.devices_per_user_max),
-            members_per_conversation_max: self
-                .members_per_conversation_max
-                .unwrap_or(default.members_per_conversation_max),
-            conversations_per_user_max: self.conversations_per_user_max.unwrap_or(default.conversations_per_user_max),
-            commands_in_flight_max: self.commands_in_flight_max.unwrap_or(default.commands_in_flight_max),
-            queue_bytes_max: self.queue_bytes_max.unwrap_or(default.queue_bytes_max),
-            names_max: self.names_max.unwrap_or(default.names_max),
-            member_rows_max: self.member_rows_max.unwrap_or(default.member_rows_max),
-        }
-    }
-
-    fn connections(&self) -> ConnectionLimits {
-        let default = ConnectionLimits::default();
-        ConnectionLimits {
-            connections_max: self.connections_max.unwrap_or(default.connections_max),
-            unauthenticated_max: self.unauthenticated_max.unwrap_or(default.unauthenticated_max),
-        }
-    }
-}
-
-impl FileTimeouts {
-    fn timeouts(&self) -> Result<Timeouts, StartError> {
-        let default = Timeouts::default();
-        Ok(Timeouts {
-            handshake: positive("timeouts.handshake_ms", self.handshake_ms, default.handshake)?,
-            hello: positive("timeouts.hello_ms", self.hello_ms, default.hello)?,
-            idle: positive("timeouts.idle_ms", self.idle_ms, default.idle)?,
-            query: positive("timeouts.query_ms", self.query_ms, default.query)?,
-            drain: positive("timeouts.drain_ms", self.drain_ms, default.drain)?,
-            quiet: positive("timeouts.quiet_ms", self.quiet_ms, default.quiet)?,
-        })
-    }
-}
-
-impl FileFanout {
-    fn thresholds(&self) -> Result<FanoutThresholds, StartError> {
-        let default = Options::default().fanout;
-        let fanout = FanoutThresholds {
-            write_members_max: self.write_members_max.unwrap_or(default.write_members_max),
-            read_members_min: self.read_members_min.unwrap_or(default.read_members_min),
-            dwell_ms_min: self.dwell_ms_min.unwrap_or(default.dwell_ms_min),
-        };
-        if fanout.read_members_min > fanout.write_members_max {
-            return Err(config("fanout.read_members_min is above fanout.write_members_max"));
-        }
-        if fanout.write_members_max > WRITE_MEMBERS_MAX {
-            return Err(config(format!("fanout.write_members_max is at most {WRITE_MEMBERS_MAX}")));
-        }
-        Ok(fanout)
-    }
 }
 
 #[cfg(test)]

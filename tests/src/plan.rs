@@ -178,7 +178,7 @@ fn loss() -> impl Strategy<Value = Loss> {
 
 fn step() -> BoxedStrategy<Step> {
     prop_oneof![
-        70 => talking(),
+        90 => talking(),
         45 => changing(),
         40 => reading(),
         12 => storing(),
@@ -190,7 +190,7 @@ fn talking() -> impl Strategy<Value = Step> {
     let quote = prop::option::weighted(0.2, any::<u8>());
     let mentions = prop_oneof![4 => Just(0_u8), 1 => any::<u8>()];
     prop_oneof![
-        30 => (any::<u8>(), by(), any::<u8>(), quote, mentions)
+        45 => (any::<u8>(), by(), any::<u8>(), quote, mentions)
             .prop_map(|(conversation, by, body, quote, mentions)| Step::Send { conversation, by, body, quote, mentions }),
         7 => (user(), 0_u8..USERS as u8, by(), any::<u8>())
             .prop_map(|(user, other, by, body)| Step::SendTo { user, other, by, body }),

@@ -63,9 +63,10 @@ pub(super) async fn write(mut send: SendStream, mut buffers: mpsc::Receiver<Byte
             return;
         }
     }
-    // Either way there is nothing left to do here.
-    if send.finish().is_ok() {
-        send.stopped().await.map_or((), |_| ());
+    if send.finish().is_ok()
+        && let Err(error) = send.stopped().await
+    {
+        tracing::debug!(%error, "the connection ended before the server had everything");
     }
 }
 

@@ -21,6 +21,11 @@ pub(super) fn sidecar(segment: &str) -> String {
     format!("{}{SIDECAR_SUFFIX}", segment.strip_suffix(SEGMENT_SUFFIX).unwrap_or(segment))
 }
 
+/// Whether it is the name of a sidecar.
+pub(super) fn is_sidecar(name: &str) -> bool {
+    name.ends_with(SIDECAR_SUFFIX)
+}
+
 /// The name that a file has until it is complete. Such files are removed at the next opening.
 pub(super) fn temporary(name: &str) -> String {
     format!("{name}{TEMPORARY_SUFFIX}")

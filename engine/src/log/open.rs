@@ -175,7 +175,7 @@ fn recover(
     let made = make_segment(disk, first, epoch, &frames)?;
     if first == old.header.first {
         // Nothing of the old one counts any more; the next opening would find the same.
-        remove_leftovers(disk, &[old.name])?;
+        remove_leftovers(disk, &[names::sidecar(&old.name), old.name])?;
         return Ok(vec![made]);
     }
     let (records, end) = cut_at(&old, scanned, synced)?;
@@ -218,7 +218,11 @@ fn make_segment(
 
 /// Files that mean nothing any more. Should a crash bring them back, the next opening removes them again.
 fn remove_leftovers(disk: &dyn Disk, names: &[String]) -> Result<(), Error> {
-    names.iter().try_for_each(|name| disk.remove(name).map_err(|error| io_error("remove", name, &error)))
+    names.iter().try_for_each(|name| match disk.remove(name) {
+        // A sidecar that was written meanwhile took it over.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => removed.map_err(|error| io_error("remove", name, &error)),
+    })
 }
 
 /// A segment's salt: random, without asking the system each time.

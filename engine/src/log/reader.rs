@@ -64,10 +64,9 @@ impl LogReader {
         let segments = self.shared.segments.read().clone();
         for segment in segments.iter().filter(|segment| segment.last() > after) {
             let (scanned, bytes) = segment.scan_bytes(self.shared.disk.as_ref())?;
-            let mut offset = 0;
             for frame in scanned.frames.iter().filter(|frame| frame.header.last() > after) {
                 let mut position = frame.header.first;
-                offset = (frame.offset as usize + FRAME_HEADER_BYTES).max(offset);
+                let mut offset = frame.offset as usize + FRAME_HEADER_BYTES;
                 for _ in 0..frame.header.count {
                     let (record, taken) = read_record(position, &bytes[offset..])
                         .map_err(|damage| corrupt(&segment.name, offset as u64, position, damage))?;

@@ -145,8 +145,8 @@ impl Segment {
         if let Err(error) = sidecar::write(disk, &self.name, self.header, &scanned.records, self.table.read().end) {
             tracing::warn!(segment = self.name, %error, "cannot write the sidecar of a log segment");
         }
-        let blocks = scanned.records.chunks(BLOCK_ENTRIES as usize);
-        Ok(blocks.skip(number as usize).next().unwrap_or_default().to_vec())
+        let mut blocks = scanned.records.chunks(BLOCK_ENTRIES as usize);
+        Ok(blocks.nth(number as usize).unwrap_or_default().to_vec())
     }
 
     /// Reads and verifies all its frames, up to its end. `corrupt` if they do not go as far as they should.

@@ -44,12 +44,10 @@ pub(super) fn survey(disk: &dyn Disk) -> Result<Survey, Error> {
     let fence = Fence::read(disk)?;
     let (chain, superseded) = chain(listed.iter().filter_map(|name| names::parse_segment(name)).collect());
     let mut leftovers: Vec<String> = listed.iter().filter(|name| names::is_temporary(name)).cloned().collect();
-    let present: BTreeSet<&str> = listed.iter().map(String::as_str).collect();
-    for (first, epoch) in superseded {
-        let name = names::segment(first, epoch);
-        leftovers.extend(Some(names::sidecar(&name)).filter(|sidecar| present.contains(sidecar.as_str())));
-        leftovers.push(name);
-    }
+    leftovers.extend(superseded.iter().map(|(first, epoch)| names::segment(*first, *epoch)));
+    let sidecars: BTreeSet<String> =
+        chain.iter().map(|(first, epoch)| names::sidecar(&names::segment(*first, *epoch))).collect();
+    leftovers.extend(listed.iter().filter(|name| names::is_sidecar(name) && !sidecars.contains(*name)).cloned());
     check_ends(&chain, fence)?;
     let mut parts = Vec::with_capacity(chain.len());
     for (index, (first, epoch)) in chain.iter().enumerate() {

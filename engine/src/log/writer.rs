@@ -97,6 +97,12 @@ impl LogWriter {
         self.renew_fence(true)
     }
 
+    /// Where the last frame ends in the newest segment, in bytes.
+    #[cfg(test)]
+    pub(super) fn segment_end(&self) -> u64 {
+        self.segment.end()
+    }
+
     fn check(&self) -> Result<(), Error> {
         match &self.failure {
             None => Ok(()),

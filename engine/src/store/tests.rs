@@ -121,6 +121,23 @@ fn without_a_persist_nothing_changes() {
 }
 
 #[test]
+fn what_was_persisted_is_on_disk_before_the_index_is_closed() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let (path, copy) = (directory.path().join("index"), directory.path().join("copy"));
+    let records = varied(100);
+    let (store, mut state) = open(&path);
+    apply(&mut state, &records);
+    persist(&store, &mut state, &[]);
+    // What another process would find if this one was killed here; closing an index writes what was not flushed.
+    fs::create_dir(&copy).expect("a directory");
+    for entry in fs::read_dir(&path).expect("a directory") {
+        let file = entry.expect("an entry").path();
+        fs::copy(&file, copy.join(file.file_name().expect("a name"))).expect("copying");
+    }
+    assert_eq!(read_all(&copy), Ok(expected(&records)));
+}
+
+#[test]
 fn a_persist_that_fails_leaves_the_one_before() {
     let directory = tempfile::tempdir().expect("a directory");
     let (path, elsewhere) = (directory.path().join("index"), directory.path().join("elsewhere"));
@@ -164,7 +181,8 @@ fn outbox(path: &Path, persists: &[usize]) -> (Store, Vec<(Seq, OutboxEntry)>) {
         for (conversation, distance) in [(GROUP, 1), (CHANNEL, 0), (ConversationId(3), 2)] {
             for index in 0..*count {
                 let seq = Seq((entries.len() + index + 1) as u64);
-                let entry = OutboxEntry { position: Position(seq.0 * 3 + distance), countable: seq.0 % 2 == 0 };
+                let entry =
+                    OutboxEntry { position: Position(seq.0 * 3 + distance), countable: seq.0.is_multiple_of(2) };
                 head.push_outbox(conversation, seq, entry);
             }
         }
@@ -183,7 +201,7 @@ fn outboxes_are_read_from_any_place() {
         let directory = tempfile::tempdir().expect("a directory");
         let (store, entries) = outbox(directory.path(), persists);
         let end = entries.len() as u64 * 3;
-        let interesting = |at: &u64| end < 200 || *at < 12 || at % 97 == 0 || (at % 1536) < 8 || *at > end - 8;
+        let interesting = |at: &u64| end < 200 || *at < 12 || at.is_multiple_of(97) || (at % 1536) < 8 || *at > end - 8;
         for after in (0..=end + 4).filter(interesting).map(Position) {
             for (through, limit) in
                 [(Position(u64::MAX), 3), (Position(after.0 + 5), usize::MAX), (Position(end / 2), 600)]
@@ -344,8 +362,9 @@ fn unknown_formats_are_refused() {
 fn contradictions_between_rows_are_damage() {
     use super::{Family, follows, memberships, names, recalled};
     let records = varied(100);
-    // What is changed, and the family in which it is noticed.
-    let bad: [(Family, Vec<u8>, Option<Vec<u8>>, Family); 7] = [
+    /// A row, its new value or none, and the family in which that is noticed.
+    type Case = (Family, Vec<u8>, Option<Vec<u8>>, Family);
+    let bad: [Case; 7] = [
         (Family::Names, names::key(names::Named::User, 5).into(), Some(b"eve".into()), Family::Names),
         (Family::Names, names::key(names::Named::User, 4).into(), Some(b"alice".into()), Family::Names),
         (Family::Names, names::key(names::Named::Device, 4).into(), Some(b"pad".into()), Family::Devices),

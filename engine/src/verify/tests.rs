@@ -1,12 +1,14 @@
 //! Stores made sound and made worse: what verification and inspection say about them.
 
 use super::{Part, verify};
+use crate::command::{Command, Destination, OpenSession, Outcome, Send};
 use crate::inspect::{inspect, inspect_conversation, inspect_user};
 use crate::lock::StoreLock;
 use crate::log::disk::RealDisk;
 use crate::log::{self, LogOptions};
 use crate::state::{OutboxEntry, Redaction, State};
 use crate::store::script::{ALICE, BOB, CHANNEL, GROUP, INCARNATION, apply, open, persist, varied};
+use crate::{Engine, Options};
 use highwater_proto::error::Code;
 use highwater_proto::frame::GroupBuilder;
 use highwater_proto::id::{DeviceId, Position, Seq, UserId};
@@ -85,7 +87,7 @@ fn an_index_that_says_otherwise_is_found() {
         ),
         (
             "the last inbox entry is lost",
-            |state| drop(state.head.inboxes.get_mut(&ALICE).expect("an inbox").pop()),
+            |state| state.head.inboxes.get_mut(&ALICE).expect("an inbox").truncate(5),
             &["the inbox of user 1 (\"alice\") differs"],
         ),
         (
@@ -97,7 +99,8 @@ fn an_index_that_says_otherwise_is_found() {
             "an outbox entry counts",
             |state| {
                 let outbox = state.head.outboxes.get_mut(&GROUP).expect("an outbox");
-                let entry: &mut OutboxEntry = outbox.entries.iter_mut().find(|entry| !entry.countable).expect("an edit");
+                let entry: &mut OutboxEntry =
+                    outbox.entries.iter_mut().find(|entry| !entry.countable).expect("an edit");
                 entry.countable = true;
             },
             &["the outbox of conversation 1 (\"group\") differs"],
@@ -246,6 +249,53 @@ fn a_store_in_use_is_not_verified_and_says_so_when_inspected() {
     let summary = inspect(directory.path()).expect("inspecting");
     assert!(summary.in_use.is_some_and(|text| text.contains(&std::process::id().to_string())));
     assert!(inspect_user(directory.path(), "alice").is_ok());
+}
+
+/// Opens the engine, sends messages from alice to bob, and persists after half of them.
+fn send_messages(path: &Path, messages: u64) -> Engine {
+    let options = Options { create_named_users: true, ..Options::default() };
+    let engine = Engine::open(path, options).expect("opening");
+    engine.execute(Command::CreateUser { user: "alice".into() }).expect("a user");
+    let (user, device) = ("alice".into(), "phone".into());
+    let open = OpenSession { user, device, by_service: false, on_replaced: Box::new(|| {}) };
+    let Ok(Outcome::Session(session)) = engine.execute(Command::OpenSession(open)) else { panic!("no session") };
+    for index in 1..=messages {
+        let message = Send {
+            session,
+            client_seq: session.last_client_seq + index,
+            destination: Destination::User("bob".into()),
+            body: "hello".into(),
+            quote: None,
+            mentions: Vec::new(),
+            sent_at_ms: None,
+        };
+        engine.execute(Command::Send(message)).expect("a receipt");
+        if index == messages / 2 {
+            engine.persist().expect("persisting");
+        }
+    }
+    engine
+}
+
+#[test]
+fn what_the_engine_leaves_is_sound_closed_or_not() {
+    let directory = tempfile::tempdir().expect("a directory");
+    // Dropped without being closed: as after a crash, the index is behind the log.
+    drop(send_messages(directory.path(), 100));
+    let report = verify(directory.path()).expect("verifying");
+    assert!(report.is_sound() && report.is_compared, "{report:?}");
+    assert!(Position::ZERO < report.applied && report.applied < report.last, "{report:?}");
+    let view = inspect_user(directory.path(), "bob").expect("inspecting");
+    assert_eq!(view.chunks.iter().map(|chunk| chunk.positions.len()).sum::<usize>() + view.replayed.len(), 101);
+    assert!(!inspect(directory.path()).expect("inspecting").is_closed);
+
+    send_messages(directory.path(), 20).close().expect("closing");
+    let report = verify(directory.path()).expect("verifying");
+    assert!(report.is_sound() && report.is_compared, "{report:?}");
+    assert_eq!(report.applied, report.last);
+    let summary = inspect(directory.path()).expect("inspecting");
+    assert!(summary.is_closed, "{summary:?}");
+    assert_eq!((summary.last, summary.epoch_ends.len()), (report.last, 1));
 }
 
 #[test]

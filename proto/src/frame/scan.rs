@@ -65,7 +65,7 @@ pub fn scan(header: SegmentHeader, bytes: &[u8]) -> Scan {
                 scan.end += frame.header.frame_bytes();
                 scan.frames.push(frame);
             }
-            Err(_) if rest.iter().all(|byte| *byte == 0) => return scan,
+            Err(_) if is_zero(rest) => return scan,
             Err(damage) => {
                 scan.bad = Some(damage);
                 scan.later = find_later(&scan, rest);
@@ -73,6 +73,11 @@ pub fn scan(header: SegmentHeader, bytes: &[u8]) -> Scan {
             }
         }
     }
+}
+
+/// Whether nothing was ever written here. Goes by chunks, since there may be megabytes of it.
+fn is_zero(bytes: &[u8]) -> bool {
+    bytes.chunks(256).all(|chunk| chunk.iter().fold(0, |all, byte| all | byte) == 0)
 }
 
 /// Verifies the frame at the front of `rest` and notes where its records begin.

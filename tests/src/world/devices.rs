@@ -8,7 +8,7 @@ use highwater_engine::entry::{
 };
 use highwater_engine::proto::checkpoint::Checkpoint;
 use highwater_engine::proto::error::{Code, Error};
-use highwater_engine::proto::id::{Epoch, Incarnation, Position, Seq};
+use highwater_engine::proto::id::{Incarnation, Position, Seq};
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -116,7 +116,7 @@ impl World {
         limits: SyncLimits,
     ) -> (Result<Delta, Error>, u64, Option<ResetReason>) {
         let incarnation = self.engine().incarnation();
-        let epoch = self.epoch();
+        let epoch = self.epoch;
         let (start, begin, reset) = match (from, reader.checkpoint, reader.cursor) {
             (From::Cursor, _, Some(cursor)) => {
                 self.coverage.count("live reads");
@@ -136,12 +136,6 @@ impl World {
             }
         };
         (self.engine().sync(user, start, limits), begin, reset)
-    }
-
-    /// The epoch of the store: each unclean opening made a record.
-    pub(super) fn epoch(&self) -> Epoch {
-        let openings = self.model.records.iter().filter(|record| record.fact == model::Fact::Epoch);
-        Epoch(1 + openings.count() as u32)
     }
 
     fn next(&self, user: &str, page: &Delta, limits: SyncLimits) -> Check<Delta> {
@@ -223,7 +217,7 @@ impl World {
         prop_assert!(page.to.0 <= visible && page.from <= page.to);
         prop_assert!(page.to > page.from || page.caught_up, "a page gets on");
         prop_assert_eq!(page.caught_up, page.to.0 == visible);
-        let checkpoint = Checkpoint { incarnation: self.engine().incarnation(), epoch: self.epoch(), position: page.to };
+        let checkpoint = Checkpoint { incarnation: self.engine().incarnation(), epoch: self.epoch, position: page.to };
         prop_assert_eq!(page.checkpoint, Some(checkpoint));
         let covered: Vec<u64> = state
             .synced(&self.model, user)

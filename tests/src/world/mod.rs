@@ -16,8 +16,9 @@ use highwater_engine::command::{Caller, Create, Destination, OpenSession, Send};
 use highwater_engine::log::sim::SimDisk;
 use highwater_engine::options::FanoutThresholds;
 use highwater_engine::proto::error::Error;
-use highwater_engine::proto::id::Seq;
+use highwater_engine::proto::id::{Epoch, Seq};
 use highwater_engine::proto::limits::Limits;
+use highwater_engine::proto::record::Kind;
 use highwater_engine::{Command, Engine, Options, Outcome, Receipt, SendSession};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
@@ -44,6 +45,7 @@ pub struct World {
     dir: TempDir,
     options: Options,
     clock: Arc<AtomicU64>,
+    epoch: Epoch,
     sessions: Vec<OpenedSession>,
     readers: BTreeMap<(Name, u8), Reader>,
 }
@@ -105,13 +107,30 @@ impl World {
             dir,
             options,
             clock,
+            epoch: Epoch(1),
             sessions: Vec::new(),
             readers: BTreeMap::new(),
         };
         for user in 0..plan::KNOWN_USERS {
             world.ask(Ask::CreateUser(user_name(user)))?;
         }
+        // A group, an open channel and two who talk: so that most commands of a case find something to do.
+        world.begin(Kind::Group, "c0", Some(0), &[1, 2])?;
+        world.begin(Kind::Channel, "c1", Some(1), &[3, 4])?;
+        world.begin(Kind::Direct, "two", None, &[0, 5])?;
         Ok(world)
+    }
+
+    fn begin(&mut self, kind: Kind, name: &str, owner: Option<usize>, members: &[usize]) -> Check {
+        self.ask(Ask::Create(model::Create {
+            caller: None,
+            kind,
+            conversation: Some(name.into()),
+            owner: owner.map(user_name),
+            members: members.iter().copied().map(user_name).collect(),
+            open: kind == Kind::Channel,
+            history: false,
+        }))
     }
 
     /// The open engine.

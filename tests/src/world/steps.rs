@@ -4,7 +4,6 @@ use super::{Check, World, user_name};
 use crate::model::{Ask, Caller, Conversation, Create, Fact, Message, Name, Session, State, To};
 use crate::plan::{By, Number, Step, USERS};
 use highwater_engine::proto::record::{Fanout, Kind, Role};
-use proptest::prelude::*;
 
 /// Names of conversations that a case may create.
 const SLOTS: [&str; crate::plan::CONVERSATIONS] = ["c0", "c1", "room 2", "\u{65e5}\u{672c} 3", "c4"];

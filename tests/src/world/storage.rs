@@ -1,8 +1,9 @@
 //! What happens to the store: persists, openings, crashes, and sends that are cut off half way.
 
-use super::{Check, World, failed};
+use super::{Check, World, failed, user_name};
 use crate::model::{Ask, Done, Message, Name, Session, To};
 use crate::plan::Loss;
+use highwater_engine::entry::{Start, SyncLimits};
 use highwater_engine::log::sim::Unsynced;
 use highwater_engine::proto::error::{Code, Error};
 use highwater_engine::{Engine, Outcome};
@@ -39,7 +40,8 @@ impl World {
         let before = self.dump()?;
         self.cut_power(loss);
         self.open(true)?;
-        prop_assert_eq!(content(&before), content(&self.dump()?), "replay gives the state from before the crash");
+        let after = self.dump()?;
+        prop_assert_eq!(content(&before), content(&after), "replay gives the state from before the crash");
         self.check_everything()
     }
 
@@ -49,7 +51,8 @@ impl World {
         self.cut_power(Loss::None);
         std::fs::remove_dir_all(self.dir.path().join("index")).expect("the index can be removed");
         self.open(true)?;
-        prop_assert_eq!(content(&before), content(&self.dump()?), "the log alone gives the whole state");
+        let after = self.dump()?;
+        prop_assert_eq!(content(&before), content(&after), "the log alone gives the whole state");
         self.coverage.count("whole replays");
         Ok(())
     }
@@ -66,20 +69,115 @@ impl World {
     }
 
     fn open(&mut self, is_unclean: bool) -> Check {
-        let engine = Engine::open(self.dir.path(), self.options.clone()).map_err(|error| failed("open", &error))?;
+        let engine = self.open_engine()?;
+        self.adopt(engine, is_unclean)
+    }
+
+    fn open_engine(&self) -> Check<Engine> {
+        Engine::open(self.dir.path(), self.options.clone()).map_err(|error| failed("open", &error))
+    }
+
+    fn adopt(&mut self, engine: Engine, is_unclean: bool) -> Check {
         self.engine = Some(engine);
         self.model.now_ms = self.clock.load(std::sync::atomic::Ordering::SeqCst);
         self.model.reopened(is_unclean);
-        for opened in &mut self.sessions {
-            opened.is_of_this_opening = false;
-        }
+        self.sessions.iter_mut().for_each(|opened| opened.is_of_this_opening = false);
         self.readers.values_mut().for_each(super::Reader::disconnect);
         prop_assert_eq!(self.engine().visible().0, self.model.visible(), "visible after an opening");
+        self.learn_epoch(is_unclean)
+    }
+
+    /// Each unclean opening begins an epoch; one that failed half way may have used up its number.
+    fn learn_epoch(&mut self, is_unclean: bool) -> Check {
+        let start = self.engine().sync(&user_name(0), Start::Beginning, SyncLimits { records_max: 1, ..Default::default() });
+        let checkpoint = start.map_err(|error| failed("sync", &error))?.checkpoint;
+        let epoch = checkpoint.map_or(self.epoch, |checkpoint| checkpoint.epoch);
+        prop_assert_eq!(epoch > self.epoch, is_unclean, "epoch {} follows {}", epoch, self.epoch);
+        self.epoch = epoch;
         Ok(())
     }
 
     fn dump(&self) -> Check<String> {
         self.engine().dump().map_err(|error| failed("dump", &error))
+    }
+
+    /// Gives a command to both while the disk may fail at any moment. False: its outcome is not known.
+    pub fn ask_uncertain(&mut self, ask: &Ask) -> Check<bool> {
+        self.tick();
+        let (command, replaced) = self.command(ask);
+        let before = self.model.clone();
+        let expected = self.model.expect(ask);
+        let answer = self.engine().execute(command);
+        if is_unknown(&answer) {
+            self.model = before;
+            return Ok(false);
+        }
+        self.compare(ask, &expected, answer, replaced)?;
+        Ok(true)
+    }
+
+    /// Persists, if the disk lets it.
+    pub fn persist_uncertain(&mut self) -> Check<bool> {
+        Ok(self.engine().persist().is_ok())
+    }
+
+    /// Closes and opens, if the disk lets it.
+    pub fn reopen_uncertain(&mut self) -> Check<bool> {
+        let engine = self.engine.take().expect("it is open");
+        if engine.close().is_err() {
+            return Ok(false);
+        }
+        let Ok(engine) = self.open_engine() else { return Ok(false) };
+        self.adopt(engine, false)?;
+        Ok(true)
+    }
+
+    /// The open session of a device; opens one if there is none. `None`: the disk failed.
+    pub fn session_uncertain(&mut self, user: &Name, device: &Name) -> Check<Option<Session>> {
+        let key = (user.clone(), device.clone());
+        if !self.model.newest.contains_key(&key) {
+            let ask = Ask::Open { user: user.clone(), device: device.clone(), by_service: false };
+            if !self.ask_uncertain(&ask)? {
+                return Ok(None);
+            }
+        }
+        Ok(self.model.newest.get(&key).map(|number| self.sessions[*number].session.clone()))
+    }
+
+    /// Opens after a crash and finds out whether the command whose outcome was not known took effect.
+    pub fn recover(&mut self, in_flight: Option<&Ask>, loss: Loss) -> Check {
+        self.cut_power(loss);
+        let engine = self.open_engine()?;
+        let visible = engine.visible().0;
+        // A close that came to its end before the power was cut was clean; any other opening makes a record.
+        let is_clean = in_flight.is_none() && visible == self.model.visible();
+        if visible != self.model.visible() + 1
+            && let Some(ask) = in_flight
+        {
+            prop_assert!(self.model.expect(ask).is_ok(), "only what is accepted takes effect: {:?}", ask);
+        }
+        self.adopt(engine, !is_clean)?;
+        self.check_everything()
+    }
+
+    /// Opens while the disk fails after so many syncs, as often as that fails, then without a fault.
+    pub fn crash_while_opening(&mut self) -> Check {
+        self.cut_power(Loss::All);
+        for syncs in 0.. {
+            self.disk.cut_after(syncs);
+            let opened = Engine::open(self.dir.path(), self.options.clone());
+            let is_open = opened.is_ok();
+            if let Ok(engine) = opened {
+                // It came as far as to write the record of its opening; whether that is durable is for the next one.
+                self.model.reopened(true);
+                prop_assert_eq!(engine.visible().0, self.model.visible());
+            }
+            self.cut_power(Loss::All);
+            if is_open {
+                return self.open(true);
+            }
+        }
+        Ok(())
     }
 
     /// Sends of one device, submitted without waiting; with `cut` the disk fails after so many more syncs.
@@ -173,11 +271,10 @@ impl World {
         expected: &[(Ask, Result<Done, Code>)],
         before: crate::model::Model,
     ) -> Check<usize> {
-        let engine = Engine::open(self.dir.path(), self.options.clone()).map_err(|error| failed("open", &error))?;
+        let engine = self.open_engine()?;
         let devices = engine.devices(&session.user).map_err(|error| failed("devices", &error))?;
         let last = devices.iter().find(|device| device.device == session.device).map(|device| device.client_seq);
         prop_assert!(last.is_some(), "the device is still registered");
-        drop(engine);
         self.model = before;
         let mut accepted = 0;
         for (ask, done) in expected {
@@ -190,10 +287,14 @@ impl World {
             let again = self.model.expect(ask);
             prop_assert_eq!(&again, done);
         }
-        self.model.reopened(true);
-        self.open(true)?;
+        self.adopt(engine, true)?;
         Ok(accepted)
     }
+}
+
+fn is_unknown(answer: &Result<Outcome, Error>) -> bool {
+    let is_code = |code| matches!(code, Code::OutcomeUnknown | Code::Poisoned);
+    answer.as_ref().is_err_and(|error| is_code(error.code))
 }
 
 /// A dump without its first lines, which tell incarnation, last position, time and epochs.

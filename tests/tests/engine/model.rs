@@ -6,6 +6,8 @@
 use highwater_tests::plan::{self, Case};
 use highwater_tests::world::{Check, Coverage, World, user_name};
 use proptest::test_runner::{Config, RngAlgorithm, TestError, TestRng, TestRunner};
+use std::collections::hash_map::RandomState;
+use std::hash::{BuildHasher, Hasher};
 use std::sync::Mutex;
 use std::time::Instant;
 
@@ -23,10 +25,11 @@ fn run(case: &Case, coverage: &mut Coverage) -> Check {
         world.check_user(&user_name(number % plan::KNOWN_USERS))?;
     }
     world.check_everything()?;
+    // What follows is in every case; what is counted is what the random commands reached.
+    coverage.absorb(&world.coverage);
     world.persist()?;
     world.reopen()?;
     world.replay_whole_log()?;
-    coverage.absorb(&world.coverage);
     Ok(())
 }
 
@@ -63,7 +66,7 @@ fn number(variable: &str) -> Option<u64> {
 #[test]
 fn random_commands_against_the_model() {
     let cases = number("HIGHWATER_MODEL_CASES").map_or(CASES, |cases| cases as u32);
-    let random = number("HIGHWATER_MODEL_SEED").unwrap_or_else(rand::random);
+    let random = number("HIGHWATER_MODEL_SEED").unwrap_or_else(|| RandomState::new().build_hasher().finish());
     println!("model: {cases} cases, half of them with seed {FIXED_SEED}, half with seed {random}");
     let begun = Instant::now();
     let total = Mutex::new(Coverage::default());
@@ -83,7 +86,7 @@ fn random_commands_against_the_model() {
     for what in ["cases with a reopen", "cases with a mode switch"] {
         assert!(total.of(what) * 2 >= seen, "{what}: {} of {seen}", total.of(what));
     }
-    for what in ["crashes", "whole replays", "resets", "gaps", "repeats", "conflict", "replaced", "out_of_order", "recalls", "edits"] {
+    for what in ["crashes", "resets", "gaps", "repeats", "conflict", "replaced", "out_of_order", "recalls", "edits"] {
         assert!(total.of(what) > 0, "no {what} in {seen} cases");
     }
 }

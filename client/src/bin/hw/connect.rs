@@ -17,6 +17,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 const MINTED_SECONDS: u64 = 3_600;
 /// The device without --device, and without one in the token.
 const DEVICE_DEFAULT: &str = "cli";
+const NEEDS_USER: &str = "this needs a user: --as USER";
 /// The environment's token.
 const TOKEN_VARIABLE: &str = "HIGHWATER_TOKEN";
 
@@ -24,11 +25,11 @@ const TOKEN_VARIABLE: &str = "HIGHWATER_TOKEN";
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Acting {
     /// As the user of --as; without it as a service.
-    AsAsked,
+    Anyone,
     /// As a user: the command makes no sense without one.
-    AsUser,
+    User,
     /// As a service, if tokens can be minted: what is asked for is a service's business.
-    AsService,
+    Service,
 }
 
 /// A server in dev mode, as its data directory describes it.
@@ -126,7 +127,8 @@ enum Tokens {
 
 /// Where to connect, and as whom.
 pub(crate) struct Login {
-    server: Option<String>,
+    server: String,
+    known_as: String,
     tokens: Tokens,
     user: Option<String>,
     device: String,
@@ -145,17 +147,21 @@ impl Login {
             Some(directory) => Self::minted(global, directory, acting)?,
             None => Self::given(global)?,
         };
-        if acting == Acting::AsUser && login.user.is_none() {
-            return Err(Failure::usage("this needs a user: --as USER"));
+        if acting == Acting::User && login.user.is_none() {
+            return Err(Failure::usage(NEEDS_USER));
         }
         Ok(login)
     }
 
     fn minted(global: &Global, directory: &Path, acting: Acting) -> Result<Self, Failure> {
+        let dev = Dev::open(directory)?;
+        // A server in dev mode may listen somewhere else each time; its directory stays.
+        let directory = std::fs::canonicalize(directory).unwrap_or_else(|_| directory.to_owned());
         Ok(Self {
-            server: global.server.clone(),
-            tokens: Tokens::Minted(Arc::new(Dev::open(directory)?)),
-            user: global.user.clone().filter(|_| acting != Acting::AsService),
+            known_as: global.server.clone().unwrap_or_else(|| format!("dev {}", directory.display())),
+            server: global.server.clone().unwrap_or_else(|| dev.address.clone()),
+            tokens: Tokens::Minted(Arc::new(dev)),
+            user: global.user.clone().filter(|_| acting != Acting::Service),
             device: global.device.clone().unwrap_or_else(|| DEVICE_DEFAULT.to_owned()),
             state: global.state.clone(),
         })
@@ -175,9 +181,8 @@ impl Login {
         let token = match &global.token_file {
             Some(file) => String::from_utf8(read(file)?)
                 .map_err(|_| Failure::invalid(format!("{}: not a token", file.display())))?,
-            None => std::env::var(TOKEN_VARIABLE).map_err(|_| {
-                Failure::usage(format!("as whom? --token-file FILE, {TOKEN_VARIABLE}, or --dev DIR"))
-            })?,
+            None => std::env::var(TOKEN_VARIABLE)
+                .map_err(|_| Failure::usage(format!("as whom? --token-file FILE, {TOKEN_VARIABLE}, or --dev DIR")))?,
         };
         let token = token.trim().to_owned();
         let claims = Claims::read(&token)?;
@@ -191,7 +196,7 @@ impl Login {
         };
         let device = global.device.clone().or(claims.dev).unwrap_or_else(|| DEVICE_DEFAULT.to_owned());
         let tokens = Tokens::Given { token, trust, is_service };
-        Ok(Self { server: Some(server), tokens, user, device, state: global.state.clone() })
+        Ok(Self { known_as: server.clone(), server, tokens, user, device, state: global.state.clone() })
     }
 
     /// The user to act as, if any.
@@ -216,10 +221,9 @@ impl Login {
     pub(crate) fn builder(&self, kind: SessionKind) -> ClientBuilder {
         let device = self.user.is_some().then_some(self.device.as_str());
         match &self.tokens {
-            Tokens::Minted(dev) => dev.builder(self.server.as_deref(), self.user.as_deref(), device, kind),
+            Tokens::Minted(dev) => dev.builder(Some(&self.server), self.user.as_deref(), device, kind),
             Tokens::Given { token, trust, is_service } => {
-                let server = self.server.clone().unwrap_or_default();
-                let mut builder = Client::builder(server).trust(trust.clone()).token(token).session(kind);
+                let mut builder = Client::builder(&self.server).trust(trust.clone()).token(token).session(kind);
                 if let Some(device) = device {
                     builder = builder.device(device);
                 }
@@ -238,17 +242,17 @@ impl Login {
 
     /// Where checkpoint and unsent messages are kept.
     pub(crate) fn state_dir(&self) -> Result<StateDir, Failure> {
-        let Some(user) = &self.user else { return Err(Failure::usage("this needs a user: --as USER")) };
-        let server = match (&self.server, &self.tokens) {
-            (Some(server), _) => server,
-            (None, Tokens::Minted(dev)) => &dev.address,
-            (None, Tokens::Given { .. }) => return Err(Failure::usage("which server? --server HOST:PORT")),
-        };
+        let Some(user) = &self.user else { return Err(Failure::usage(NEEDS_USER)) };
         let root = match &self.state {
             Some(root) => root.clone(),
             None => default_state_root()?,
         };
-        Ok(StateDir::new(root, server, user, &self.device))
+        Ok(StateDir::new(root, user, &self.device)?)
+    }
+
+    /// By what the server is known before it has told its incarnation.
+    pub(crate) fn server_name(&self) -> &str {
+        &self.known_as
     }
 }
 

@@ -120,20 +120,15 @@ impl Failure {
     }
 
     fn to_text(&self) -> String {
-        let kept = if self.queued { " (the message is kept: `hw send --flush` or the next send delivers it)" } else { "" };
+        let kept =
+            if self.queued { " (the message is kept: `hw send --flush` or the next send delivers it)" } else { "" };
         format!("hw: {}: {}{kept}", self.code(), crate::text::escape(&self.message))
     }
 }
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
-        Self {
-            code: Some(error.code),
-            message: error.message,
-            limit: error.limit,
-            value: error.value,
-            queued: false,
-        }
+        Self { code: Some(error.code), message: error.message, limit: error.limit, value: error.value, queued: false }
     }
 }
 

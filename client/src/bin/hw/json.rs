@@ -291,11 +291,9 @@ mod tests {
     fn records_have_the_documented_form() {
         let text = Text { body: Some(Bytes::from(" hi\n")), ..Text::default() };
         let by = r#""from":"ann","device":"cli","time":5"#;
-        check(
-            &made(Some(2), Content::Message(text.clone())),
-            &format!(r#""kind":"message",{by},"text":" hi\n""#),
-        );
-        let full = Text { sent_at_ms: Some(1), quote: Some(1), mentions: vec!["bob".to_owned()], edited_ms: Some(6), ..text };
+        check(&made(Some(2), Content::Message(text.clone())), &format!(r#""kind":"message",{by},"text":" hi\n""#));
+        let full =
+            Text { sent_at_ms: Some(1), quote: Some(1), mentions: vec!["bob".to_owned()], edited_ms: Some(6), ..text };
         check(
             &made(Some(2), Content::Message(full)),
             &format!(r#""kind":"message",{by},"sent_at":1,"text":" hi\n","quote":1,"mentions":["bob"],"edited":6"#),
@@ -307,7 +305,13 @@ mod tests {
         check(
             &made(
                 Some(1),
-                Content::Create { kind: Kind::Group, owner: None, members: members.clone(), open: false, history: true },
+                Content::Create {
+                    kind: Kind::Group,
+                    owner: None,
+                    members: members.clone(),
+                    open: false,
+                    history: true,
+                },
             ),
             &format!(r#""kind":"create",{by},"type":"group","owner":"","members":["bob"]"#),
         );

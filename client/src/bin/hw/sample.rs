@@ -17,7 +17,8 @@ use std::path::Path;
 const GROUP_SIZES: [(f64, f64); 7] =
     [(0.0, 1.0), (0.15, 2.0), (0.5, 5.0), (0.75, 15.0), (0.9, 45.0), (0.99, 230.0), (1.0, 700.0)];
 /// Bytes of a text: share of the texts, and the length up to there.
-const TEXT_BYTES: [(f64, f64); 6] = [(0.0, 1.0), (0.5, 45.0), (0.9, 150.0), (0.99, 550.0), (0.999, 2000.0), (1.0, 4000.0)];
+const TEXT_BYTES: [(f64, f64); 6] =
+    [(0.0, 1.0), (0.5, 45.0), (0.9, 150.0), (0.99, 550.0), (0.999, 2000.0), (1.0, 4000.0)];
 /// Members of the largest group: more than fit one membership change, and more than are fanned out on write.
 const LARGEST_GROUP: usize = 1_200;
 /// Fewer conversations than this do without the largest group.
@@ -30,12 +31,61 @@ const BEGIN_MS: u64 = 1_700_000_000_000;
 const PAUSE_MS_MAX: usize = 20_000;
 
 const WORDS: [&str; 40] = [
-    "well", "the", "river", "rises", "again", "tonight", "who", "has", "seen", "my", "other", "boat", "it", "is", "under",
-    "bridge", "and", "rain", "comes", "from", "north", "so", "we", "wait", "for", "morning", "tea", "or", "höher", "été",
-    "水位", "上がる", "прилив", "🌊", "`code`", "a/b", "#7", "(maybe)", "yes!", "no?",
+    "well",
+    "the",
+    "river",
+    "rises",
+    "again",
+    "tonight",
+    "who",
+    "has",
+    "seen",
+    "my",
+    "other",
+    "boat",
+    "it",
+    "is",
+    "under",
+    "bridge",
+    "and",
+    "rain",
+    "comes",
+    "from",
+    "north",
+    "so",
+    "we",
+    "wait",
+    "for",
+    "morning",
+    "tea",
+    "or",
+    "höher",
+    "été",
+    "水位",
+    "上がる",
+    "прилив",
+    "🌊",
+    "`code`",
+    "a/b",
+    "#7",
+    "(maybe)",
+    "yes!",
+    "no?",
 ];
-const TOPICS: [&str; 12] =
-    ["Harbour", "harbour", "Tide tables", "lock/gate", "Weir #2", "Ferry > North", "Pilots?", "moorings", "潮", "Fog", "Flood", "Crew"];
+const TOPICS: [&str; 12] = [
+    "Harbour",
+    "harbour",
+    "Tide tables",
+    "lock/gate",
+    "Weir #2",
+    "Ferry > North",
+    "Pilots?",
+    "moorings",
+    "潮",
+    "Fog",
+    "Flood",
+    "Crew",
+];
 
 #[derive(Serialize)]
 struct Members<'a> {
@@ -86,7 +136,7 @@ impl Groups {
         let with_largest = count >= CONVERSATIONS_WITH_LARGEST;
         let population = (count * 3).clamp(20, 100_000).max(if with_largest { LARGEST_GROUP * 5 / 4 } else { 0 });
         let names = (0..count).map(|number| format!("{} {number}", TOPICS[number % TOPICS.len()])).collect();
-        let users = (0..population).map(|number| user_name(number)).collect();
+        let users = (0..population).map(user_name).collect();
         let members = (0..count)
             .map(|number| {
                 let size = match number {
@@ -101,7 +151,10 @@ impl Groups {
 
     fn write(&self, file: &mut impl Write) -> std::io::Result<()> {
         self.names.iter().zip(&self.members).try_for_each(|(conv, members)| {
-            write_line(file, &Members { conv, members: members.iter().map(|user| self.users[*user].as_str()).collect() })
+            write_line(
+                file,
+                &Members { conv, members: members.iter().map(|user| self.users[*user].as_str()).collect() },
+            )
         })
     }
 }

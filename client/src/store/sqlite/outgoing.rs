@@ -27,7 +27,6 @@ CREATE TABLE highwater_queue (
     quote_local INTEGER,
     command BLOB NOT NULL
 ) STRICT;
-CREATE TABLE highwater_servers (server TEXT PRIMARY KEY, incarnation BLOB NOT NULL) STRICT, WITHOUT ROWID;
 ";
 const COLUMNS: &str = "local, number, quote_local, command";
 
@@ -109,15 +108,15 @@ impl OutgoingStore for SqliteOutgoing {
     fn bind(&mut self, incarnation: Incarnation) -> Result<Vec<Queued>, Error> {
         self.incarnation = Some(incarnation);
         let adopted = self.select("incarnation = ?1 AND server != ?2", params![&incarnation.0[..], self.server])?;
-        let bound = self.database.connection.execute_batch("BEGIN IMMEDIATE").and_then(|()| {
-            let both = params![self.server, &incarnation.0[..]];
-            let connection = &self.database.connection;
-            connection.execute("UPDATE highwater_queue SET server = ?1 WHERE incarnation = ?2", both)?;
-            connection.execute("UPDATE highwater_queue SET incarnation = ?2 WHERE server = ?1", both)?;
-            connection.execute("INSERT OR REPLACE INTO highwater_servers VALUES (?1, ?2)", both)?;
-            connection.execute_batch("COMMIT")
-        });
-        self.database.done(bound)?;
+        // The first makes one server of both names; the second says whose history the numbers to come belong to.
+        let transaction = self.database.done(self.database.connection.unchecked_transaction())?;
+        for change in [
+            "UPDATE highwater_queue SET server = ?1 WHERE incarnation = ?2",
+            "UPDATE highwater_queue SET incarnation = ?2 WHERE server = ?1",
+        ] {
+            self.database.done(transaction.execute(change, params![self.server, &incarnation.0[..]]))?;
+        }
+        self.database.done(transaction.commit())?;
         Ok(adopted)
     }
 

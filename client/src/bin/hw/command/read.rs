@@ -24,7 +24,8 @@ pub(crate) async fn history(login: &Login, history: &args::History, output: &mut
     while count < limit {
         let asked = (limit - count).min(PAGE_ENTRIES_MAX);
         let records = client.history(&history.conversation, page, asked as u32).await?;
-        let (Some(first), Some(last)) = (records.first().and_then(|r| r.seq), records.last().and_then(|r| r.seq)) else {
+        let (Some(first), Some(last)) = (records.first().and_then(|r| r.seq), records.last().and_then(|r| r.seq))
+        else {
             break;
         };
         count += records.len();
@@ -64,7 +65,11 @@ pub(crate) async fn members(login: &Login, target: &args::Target, output: &mut O
 }
 
 /// Prints the user's conversations, the most recent first.
-pub(crate) async fn conversations(login: &Login, list: &args::Conversations, output: &mut Output) -> Result<(), Failure> {
+pub(crate) async fn conversations(
+    login: &Login,
+    list: &args::Conversations,
+    output: &mut Output,
+) -> Result<(), Failure> {
     let client = login.connect().await?;
     let mut left = list.limit.map_or(usize::MAX, |limit| limit as usize);
     let mut cursor = None;

@@ -8,10 +8,8 @@ use crate::failure::Failure;
 use crate::output::Output;
 use crate::{json, text};
 use bytes::Bytes;
-use highwater_client::{
-    Client, Content, Message, Numbered, Quote, Receipt, Recipient, Record, Sending, SessionKind,
-};
-use highwater_proto::error::{Code, Error};
+use highwater_client::{Client, Content, Message, Numbered, Quote, Receipt, Recipient, Record, Sending, SessionKind};
+use highwater_proto::error::Error;
 use std::ffi::OsStr;
 use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
@@ -76,7 +74,7 @@ async fn change(login: &Login, command: Numbered, content: Content, output: &mut
 }
 
 fn start(login: &Login) -> Result<Client, Failure> {
-    let outgoing = login.state_dir()?.outgoing()?;
+    let outgoing = login.state_dir()?.outgoing(login.server_name())?;
     Ok(login.builder(SessionKind::Send).outgoing(outgoing).start()?)
 }
 
@@ -98,10 +96,7 @@ fn body(given: &OsStr) -> Result<Bytes, Failure> {
         return Ok(Bytes::copy_from_slice(given.as_bytes()));
     }
     let mut bytes = Vec::new();
-    std::io::stdin()
-        .lock()
-        .read_to_end(&mut bytes)
-        .map_err(|error| Failure::io(format!("standard input: {error}")))?;
+    std::io::stdin().lock().read_to_end(&mut bytes).map_err(|error| Failure::io(format!("standard input: {error}")))?;
     Ok(bytes.into())
 }
 

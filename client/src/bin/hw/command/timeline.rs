@@ -30,17 +30,29 @@ impl CheckpointStore for Checkpoints {
     }
 }
 
+impl Checkpoints {
+    /// The checkpoint of the login's device with the server that the client is connected to.
+    async fn open(login: &Login, client: &Client) -> Result<Self, Failure> {
+        let incarnation = client.connected().await?.incarnation;
+        Ok(Self(Arc::new(Mutex::new(login.state_dir()?.checkpoints(incarnation)?))))
+    }
+}
+
 /// Reads until caught up.
 pub(crate) async fn sync(login: &Login, sync: &args::Sync, output: &mut Output) -> Result<(), Failure> {
-    let checkpoints = Checkpoints(Arc::new(Mutex::new(login.state_dir()?.checkpoints()?)));
     let client = login.connect().await?;
+    let checkpoints = Checkpoints::open(login, &client).await?;
     let start = match (sync.from_start, sync.snapshot) {
         (true, _) => Start::FromStart,
         (false, true) => Start::Snapshot,
         (false, false) => Start::Resume,
     };
-    let options =
-        SubscribeOptions { start, per_conversation_max: sync.cap.unwrap_or(0), live: false, ..SubscribeOptions::default() };
+    let options = SubscribeOptions {
+        start,
+        per_conversation_max: sync.cap.unwrap_or(0),
+        live: false,
+        ..SubscribeOptions::default()
+    };
     let mut subscription = client.subscribe_with(options, checkpoints);
     while let Some(batch) = next(&client, &mut subscription).await? {
         deliver(batch, output)?;
@@ -53,8 +65,8 @@ pub(crate) async fn sync(login: &Login, sync: &args::Sync, output: &mut Output) 
 pub(crate) async fn tail(login: &Login, tail: &args::Tail, output: &mut Output) -> Result<(), Failure> {
     let seconds = tail.timeout.map(Duration::try_from_secs_f64).transpose();
     let timeout = seconds.map_err(|error| Failure::usage(format!("--timeout: {error}")))?;
-    let checkpoints = Checkpoints(Arc::new(Mutex::new(login.state_dir()?.checkpoints()?)));
     let client = login.connect().await?;
+    let checkpoints = Checkpoints::open(login, &client).await?;
     let following = follow(&client, checkpoints, tail.count, output);
     match timeout {
         // Nothing is lost when the time is over: what was not printed is not covered by the checkpoint.
@@ -113,9 +125,9 @@ pub(crate) async fn lost(client: &Client) -> Failure {
     loop {
         match states.current() {
             ConnectionState::Connected(_) => since = None,
-            ConnectionState::Disconnected { reason: why, .. } => {
+            ConnectionState::Backoff { error, .. } => {
                 since.get_or_insert_with(Instant::now);
-                reason = Some(why);
+                reason = Some(error);
             }
             ConnectionState::Connecting | ConnectionState::Closed { .. } => {}
         }
@@ -147,7 +159,10 @@ fn deliver(batch: Batch<'_, Checkpoints>, output: &mut Output) -> Result<u32, Fa
             }
             Event::Gap(gap) => output.line(|| json::gap(gap), || text::gap(gap))?,
             Event::Reset { reason } => {
-                output.line(|| json::reset(reason.as_str()), || format!("--- anew ({}) ---", text::escape(reason.as_str())))?;
+                output.line(
+                    || json::reset(reason.as_str()),
+                    || format!("--- anew ({}) ---", text::escape(reason.as_str())),
+                )?;
             }
             Event::Conversation(conversation) => {
                 output.line(|| json::conversation(conversation), || text::conversation(conversation))?;

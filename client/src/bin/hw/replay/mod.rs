@@ -53,7 +53,9 @@ impl Connector {
 /// Plays the set as far as the server does not have it yet, verifies, and prints the report.
 pub(crate) async fn run(global: &Global, options: &args::Replay, output: &mut Output) -> Result<(), Failure> {
     let Some(directory) = &global.dev else {
-        return Err(Failure::usage("a replay mints its authors' tokens: --dev DIR, the data directory of a server with --dev"));
+        return Err(Failure::usage(
+            "a replay mints its authors' tokens: --dev DIR, the data directory of a server with --dev",
+        ));
     };
     let connector = Connector { dev: Arc::new(Dev::open(directory)?), server: global.server.clone() };
     let source = Source::read(&options.events, &options.members, options.conversations)?;

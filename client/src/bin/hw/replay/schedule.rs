@@ -156,7 +156,11 @@ impl Schedule {
         state.sent = state.sent.max(state.acknowledged);
         self.remaining -= through - from;
         let plan = &self.plan;
-        own[from..through].iter().filter_map(|message| plan.after[*message as usize]).map(|next| plan.author(next)).collect()
+        own[from..through]
+            .iter()
+            .filter_map(|message| plan.after[*message as usize])
+            .map(|next| plan.author(next))
+            .collect()
     }
 
     fn wake(&mut self, authors: Vec<u32>) -> Vec<Action> {
@@ -227,8 +231,9 @@ mod tests {
     use std::collections::{HashMap, VecDeque};
 
     fn plan(users: u32, conversations: u32, count: usize, random: &mut StdRng) -> Arc<Plan> {
-        let messages: Vec<_> =
-            (0..count).map(|_| (random.random_range(0..users), random.random_range(0..conversations), "text")).collect();
+        let messages: Vec<_> = (0..count)
+            .map(|_| (random.random_range(0..users), random.random_range(0..conversations), "text"))
+            .collect();
         Arc::new(Plan::new(source(users, conversations, &messages), 100))
     }
 
@@ -255,7 +260,14 @@ mod tests {
     }
 
     /// Plays until everything is acknowledged or `steps` are over; answers with the number of messages that were sent.
-    fn play(server: &mut Server, sessions: usize, in_flight: u32, losses: f64, steps: usize, random: &mut StdRng) -> usize {
+    fn play(
+        server: &mut Server,
+        sessions: usize,
+        in_flight: u32,
+        losses: f64,
+        steps: usize,
+        random: &mut StdRng,
+    ) -> usize {
         let mut schedule = Schedule::new(server.plan.clone(), sessions, in_flight);
         let mut sent = 0;
         let mut todo: VecDeque<Action> = schedule.assign().into();

@@ -238,8 +238,11 @@ mod tests {
 
     fn write(text: &str, compressed: bool) -> tempfile::NamedTempFile {
         let mut file = tempfile::NamedTempFile::new().expect("temporary file");
-        let bytes =
-            if compressed { zstd::encode_all(text.as_bytes(), 3).expect("compresses") } else { text.as_bytes().to_vec() };
+        let bytes = if compressed {
+            zstd::encode_all(text.as_bytes(), 3).expect("compresses")
+        } else {
+            text.as_bytes().to_vec()
+        };
         file.write_all(&bytes).expect("writes");
         file
     }
@@ -303,7 +306,7 @@ mod tests {
             (r#"{"t":1,"conv":"nowhere","from":"x"}"#, "not in the members file"),
             (r#"{"t":1,"conv":"a # b","from":"y"}"#, "not a member"),
             (r#"{"t":1,"conv":"a # b","from":"nobody"}"#, "not a member"),
-            (r#"{"t":1,"conv":"a # b","from":"x","text":"\ud800"}"#, "surrogate"),
+            (r#"{"t":1,"conv":"a # b","from":"x","text":"\ud800"}"#, "hex escape"),
         ] {
             let failure = read(&format!("{good}\n{bad}\n"), None, false).expect_err(bad);
             assert!(failure.message().contains("line 2: "), "{}", failure.message());

@@ -63,12 +63,7 @@ fn choose(plan: &Plan, count: VerifyUsers) -> Vec<(u32, Vec<u32>)> {
     users.into_iter().map(|user| (user, std::mem::take(&mut conversations[user as usize]))).collect()
 }
 
-async fn read(
-    plan: Arc<Plan>,
-    connector: Connector,
-    user: u32,
-    conversations: Vec<u32>,
-) -> Result<Outcome, Failure> {
+async fn read(plan: Arc<Plan>, connector: Connector, user: u32, conversations: Vec<u32>) -> Result<Outcome, Failure> {
     let name = &plan.source.users[user as usize];
     let explain = |mut error: Error| {
         error.message = format!("{name:?}: {}", error.message);
