@@ -2,9 +2,7 @@
 
 use crate::command::{Caller, Command, Completion, Outcome};
 use crate::commit::{self, Channels, Shared, Threads};
-use crate::entry::{
-    ConversationPage, Cursor, Delta, DeviceView, Entry, HistoryRange, MemberPage, Start, SyncLimits,
-};
+use crate::entry::{ConversationPage, Cursor, Delta, DeviceView, Entry, HistoryRange, MemberPage, Start, SyncLimits};
 use crate::lock::StoreLock;
 use crate::log::{self, LogOptions};
 use crate::options::Options;
@@ -69,27 +67,23 @@ impl Engine {
         let mut opened = log::open(options.log_disk(path), log_options, state.applied)?;
         let mut touched = Touched::default();
         opened.reader.replay(state.applied, &mut |record| state.apply(&record, &mut touched))?;
+        if state.applied != opened.last {
+            let what = format!("the log ends at position {} and was replayed to {}", opened.last, state.applied);
+            return Err(Error::new(Code::Corrupt, what));
+        }
         if opened.unclean {
             let record = epoch_record(&state, &opened, (options.clock)());
             let mut group = GroupBuilder::new(record.position);
             group.push(&record);
             opened.space.reserve(group.bytes() as u64)?;
+            opened.space.handed_over(&group);
             opened.writer.append(&group)?;
             opened.writer.sync()?;
             state.apply(&record, &mut touched)?;
         }
         let (input, writer, persister, receivers) = Channels::new().split();
-        let shared = Arc::new(Shared::new(
-            options,
-            state,
-            soft,
-            store,
-            opened.reader,
-            opened.space,
-            input,
-            writer,
-            persister,
-        ));
+        let shared =
+            Arc::new(Shared::new(options, state, soft, store, opened.reader, opened.space, input, writer, persister));
         let threads = Threads::start(&shared, opened.writer, receivers)?;
         Ok(Self { inner: Arc::new(Inner { shared, threads: Mutex::new(Some(threads)), _lock: lock }) })
     }

@@ -31,21 +31,55 @@ pub struct Entry {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[allow(missing_docs, reason = "the fields are those of highwater_proto::record::Fact, with names for ids")]
 pub enum What {
-    Message { sent_at_ms: Option<u64>, quote: Option<Seq>, mentions: Vec<Arc<str>>, body: Body },
-    Create { kind: Kind, settings: Settings, owner: Option<Arc<str>>, members: Vec<Arc<str>> },
-    Add { members: Vec<Arc<str>> },
-    Remove { members: Vec<Arc<str>> },
-    Join { user: Arc<str> },
-    Leave { user: Arc<str> },
-    Role { user: Arc<str>, role: Role },
+    Message {
+        sent_at_ms: Option<u64>,
+        quote: Option<Seq>,
+        mentions: Vec<Arc<str>>,
+        body: Body,
+    },
+    Create {
+        kind: Kind,
+        settings: Settings,
+        owner: Option<Arc<str>>,
+        members: Vec<Arc<str>>,
+    },
+    Add {
+        members: Vec<Arc<str>>,
+    },
+    Remove {
+        members: Vec<Arc<str>>,
+    },
+    Join {
+        user: Arc<str>,
+    },
+    Leave {
+        user: Arc<str>,
+    },
+    Role {
+        user: Arc<str>,
+        role: Role,
+    },
     Settings(Settings),
     /// The body is `None` if the message was recalled since.
-    Edit { target: Seq, body: Option<Bytes> },
-    Recall { target: Seq },
-    Read { through: Seq },
-    Mute { muted: bool },
-    Revoke { device: Arc<str> },
-    User { user: Arc<str> },
+    Edit {
+        target: Seq,
+        body: Option<Bytes>,
+    },
+    Recall {
+        target: Seq,
+    },
+    Read {
+        through: Seq,
+    },
+    Mute {
+        muted: bool,
+    },
+    Revoke {
+        device: Arc<str>,
+    },
+    User {
+        user: Arc<str>,
+    },
 }
 
 /// A message's body as it is shown.

@@ -3,7 +3,7 @@
 //! An entry is of use only while its record is above `applied`; afterwards the state says the same. Entries are
 //! forgotten in bulk, when nothing is in flight or when there are many.
 
-use crate::state::{Conversation, State};
+use crate::state::State;
 use highwater_proto::id::{ConversationId, DeviceId, Ordinal, Position, Seq, UserId};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -121,10 +121,7 @@ impl<'a> Known<'a> {
     }
 
     pub(crate) fn conversation_id(&self, name: &str) -> Option<ConversationId> {
-        self.state
-            .names
-            .conversation(name)
-            .or_else(|| self.ahead.conversation_names.get(name).map(|(id, _)| *id))
+        self.state.names.conversation(name).or_else(|| self.ahead.conversation_names.get(name).map(|(id, _)| *id))
     }
 
     pub(crate) fn device_id(&self, user: UserId, name: &str) -> Option<DeviceId> {
@@ -136,12 +133,13 @@ impl<'a> Known<'a> {
 
     /// A conversation's counters, assigned ones included. Zeros for one that is about to be created.
     pub(crate) fn counters(&self, id: ConversationId) -> ConversationAhead {
-        let applied = self.state.conversation(id).map_or_else(ConversationAhead::default, |conversation| ConversationAhead {
-            head: conversation.head,
-            ordinal: conversation.ordinal,
-            last: Position::ZERO,
-            barrier: Position::ZERO,
-        });
+        let applied =
+            self.state.conversation(id).map_or_else(ConversationAhead::default, |conversation| ConversationAhead {
+                head: conversation.head,
+                ordinal: conversation.ordinal,
+                last: Position::ZERO,
+                barrier: Position::ZERO,
+            });
         match self.ahead.conversations.get(&id) {
             Some(ahead) if ahead.last > self.state.applied => *ahead,
             _ => applied,
@@ -174,11 +172,6 @@ impl<'a> Known<'a> {
     /// Whether nothing of the device is in flight.
     pub(crate) fn is_device_settled(&self, id: DeviceId) -> bool {
         self.device_counters(id).last <= self.state.applied
-    }
-
-    /// The applied row of a conversation, by name; `None` if it was not created, or not yet.
-    pub(crate) fn conversation(&self, name: &str) -> Option<(ConversationId, &'a Conversation)> {
-        self.state.conversation_named(name)
     }
 
     /// How many conversations a user is a member of, and about how many additions are in flight.

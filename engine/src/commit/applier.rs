@@ -57,9 +57,7 @@ fn answer(shared: &Shared, group: Group) {
         }
         completion(match reply {
             Reply::Ready(result) => result,
-            Reply::Changed(index) => {
-                Ok(Outcome::Changed(timeline::entry(&shared.state.read(), &group.records[index])))
-            }
+            Reply::Changed(index) => Ok(Outcome::Changed(timeline::entry(&shared.state.read(), &group.records[index]))),
         });
     }
 }

@@ -1,8 +1,10 @@
 //! A group: the records of one frame on their way, and the answers that wait for them.
 
 use crate::command::{Completion, Outcome};
+use crate::options::Options;
 use highwater_proto::error::{Code, Error};
 use highwater_proto::frame::GroupBuilder;
+use highwater_proto::id::Position;
 use highwater_proto::record::Record;
 use std::sync::mpsc::SyncSender;
 
@@ -13,6 +15,9 @@ pub(crate) struct Group {
     /// In the order of the commands. A refusal, too, waits here: it was derived from what is not visible yet.
     pub(crate) answers: Vec<(Completion, Reply)>,
 }
+
+/// Most bytes of one group's records; one command always fits.
+const GROUP_BYTES_MAX: usize = 1 << 20;
 
 /// What to answer.
 #[derive(Debug)]
@@ -34,6 +39,16 @@ pub(crate) enum WriterInput {
 }
 
 impl Group {
+    /// An empty group whose first record will have this position.
+    pub(super) fn new(first: Position) -> Self {
+        Self { frame: GroupBuilder::new(first), records: Vec::new(), answers: Vec::new() }
+    }
+
+    /// Whether nothing more should go in.
+    pub(super) fn is_full(&self, entries: usize, options: &Options) -> bool {
+        self.frame.bytes() >= GROUP_BYTES_MAX || (entries > 0 && entries >= options.group_entries_max)
+    }
+
     /// Answers everybody that the outcome is not known, because the engine stopped.
     pub(crate) fn abandon(self, why: &Error) {
         let unknown = Error::new(Code::OutcomeUnknown, why.message.clone());

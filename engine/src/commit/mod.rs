@@ -17,6 +17,7 @@
 pub(crate) mod ahead;
 mod applier;
 mod group;
+mod keys;
 mod loader;
 mod persist;
 mod rules;

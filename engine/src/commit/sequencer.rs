@@ -6,23 +6,21 @@
 
 use super::ahead::{Ahead, Known};
 use super::group::{Group, Reply, WriterInput};
+use super::keys::{self, Key};
 use super::loader::Job;
 use super::rules::{Answer, Draft, Generations, Rules, Target, Verdict};
 use super::shared::Shared;
-use crate::command::{Command, Completion, Destination, Outcome, Receipt, SendSession};
+use crate::command::{Command, Completion, Outcome, Receipt, SendSession};
 use crate::state::State;
 use highwater_proto::error::{Code, Error};
-use highwater_proto::frame::GroupBuilder;
-use highwater_proto::id::{DeviceId, Ordinal, Position, Seq, direct_name};
-use highwater_proto::record::{Fact, Mode, Record};
+use highwater_proto::id::{DeviceId, Ordinal, Position, Seq};
+use highwater_proto::record::{Fact, Record};
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, Sender, SyncSender};
 use std::time::Instant;
 
-/// Most bytes of one group's records; one command always fits.
-const GROUP_BYTES_MAX: usize = 1 << 20;
 /// How far a timestamp may run ahead of the time that has really passed, in ms: a clock that jumps forward and back
 /// cannot pin the future for longer.
 const TIME_LEAP_MS_MAX: u64 = 60_000;
@@ -51,14 +49,6 @@ struct Pending {
     keys: Vec<Key>,
     loading: bool,
     target: Option<Target>,
-}
-
-/// Commands with a key in common keep their order while one of them waits.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-enum Key {
-    Conversation(Arc<str>),
-    Device(DeviceId),
-    DeviceName(Arc<str>, Arc<str>),
 }
 
 /// A send session that is open.
@@ -127,6 +117,7 @@ impl Sequencer {
             if let Some(error) = self.shared.failure() {
                 self.refuse_all(&error);
             } else if let Some(group) = self.build_group() {
+                self.shared.space.handed_over(&group.frame);
                 if self.writer.send(WriterInput::Group(group)).is_err() {
                     break;
                 }
@@ -162,7 +153,10 @@ impl Sequencer {
     }
 
     fn enqueue(&mut self, command: Command, completion: Completion, bytes: usize) {
-        let keys = self.keys(&command);
+        let keys = {
+            let state = self.shared.state.read();
+            keys::of(&command, Known { state: &state, ahead: &self.ahead })
+        };
         let ticket = self.next_ticket;
         self.next_ticket += 1;
         self.pending.push_back(Pending { ticket, command, completion, bytes, keys, loading: false, target: None });
@@ -305,7 +299,7 @@ impl Sequencer {
             }
             self.ahead.set_conversation(draft.conversation, counters);
         }
-        let entries = entries_made(&draft, state);
+        let entries = draft.entries(state);
         self.note_names(&draft, position, state);
         let record = Record {
             position,
@@ -377,7 +371,7 @@ impl Sequencer {
             Answer::Receipt => {
                 let record = &group.records[own];
                 Reply::Ready(Ok(Outcome::Receipt(Receipt {
-                    conversation: conversation_name(command, state),
+                    conversation: keys::conversation_name(command, state),
                     seq: record.seq,
                     position: record.position,
                     time_ms: record.time_ms,
@@ -438,89 +432,4 @@ impl Sequencer {
         self.last_time_at = Some(Instant::now());
         time_ms
     }
-
-    fn keys(&self, command: &Command) -> Vec<Key> {
-        let conversation = |name: &Arc<str>| Key::Conversation(name.clone());
-        match command {
-            Command::CreateUser { .. } => Vec::new(),
-            Command::OpenSession(open) => vec![self.device_key(&open.user, &open.device)],
-            Command::Revoke { user, device } => vec![self.device_key(user, device)],
-            Command::Send(send) => {
-                vec![Key::Device(send.session.device), conversation(&self.destination(send.session, &send.destination))]
-            }
-            Command::Edit { session, conversation: name, .. } | Command::Recall { session, conversation: name, .. } => {
-                vec![Key::Device(session.device), conversation(name)]
-            }
-            Command::Create(create) => create.conversation.iter().map(conversation).collect(),
-            Command::Add { conversation: name, .. }
-            | Command::Remove { conversation: name, .. }
-            | Command::Join { conversation: name, .. }
-            | Command::Leave { conversation: name, .. }
-            | Command::Role { conversation: name, .. }
-            | Command::Settings { conversation: name, .. }
-            | Command::Mute { conversation: name, .. }
-            | Command::Read { conversation: name, .. } => vec![conversation(name)],
-        }
-    }
-
-    fn device_key(&self, user: &Arc<str>, device: &Arc<str>) -> Key {
-        let state = self.shared.state.read();
-        let known = Known { state: &state, ahead: &self.ahead };
-        let id = known.user(user).and_then(|user| known.device_id(user, device));
-        id.map_or_else(|| Key::DeviceName(user.clone(), device.clone()), Key::Device)
-    }
-
-    fn destination(&self, session: SendSession, destination: &Destination) -> Arc<str> {
-        destination_name(&self.shared.state.read(), session, destination)
-    }
 }
-
-fn destination_name(state: &State, session: SendSession, destination: &Destination) -> Arc<str> {
-    match destination {
-        Destination::Conversation(name) => name.clone(),
-        Destination::User(other) => direct_name(&state.user_name(session.user), other).into(),
-    }
-}
-
-fn conversation_name(command: &Command, state: &State) -> Arc<str> {
-    match command {
-        Command::Send(send) => destination_name(state, send.session, &send.destination),
-        Command::Edit { conversation, .. } | Command::Recall { conversation, .. } => conversation.clone(),
-        _ => Arc::from(""),
-    }
-}
-
-/// Timeline entries that a record makes: what bounds the work of a group.
-fn entries_made(draft: &Draft, state: &State) -> usize {
-    match (&draft.fact, state.conversation(draft.conversation)) {
-        (Fact::Create { members, .. }, _) => members.len() + 1,
-        (_, Some(conversation)) if conversation.mode == Mode::Write => conversation.active.len() + 1,
-        _ => 1,
-    }
-}
-
-impl Group {
-    fn new(first: Position) -> Self {
-        Self { frame: GroupBuilder::new(first), records: Vec::new(), answers: Vec::new() }
-    }
-
-    fn is_full(&self, entries: usize, options: &crate::options::Options) -> bool {
-        self.frame.bytes() >= GROUP_BYTES_MAX || (entries > 0 && entries >= options.group_entries_max)
-    }
-}
-
-impl Draft {
-    /// An upper bound of its bytes in the log.
-    fn bytes_max(&self) -> u64 {
-        // Header, fixed fields and checksums take less than 160 bytes; a varint of a user id at most 5.
-        let variable = match &self.fact {
-            Fact::User { name, .. } | Fact::Conversation { name, .. } | Fact::Device { name, .. } => name.len(),
-            Fact::Message(message) => message.body.len() + message.mentions.len() * 5,
-            Fact::Edit { body, .. } => body.len(),
-            Fact::Create { members, .. } | Fact::Add { members } | Fact::Remove { members } => members.len() * 5,
-            _ => 0,
-        };
-        160 + variable as u64
-    }
-}
-

@@ -24,16 +24,18 @@ impl Fixture {
     }
 
     fn open(&self) -> Engine {
-        let options = Options {
-            disk: Some(Arc::new(self.disk.clone())),
-            create_named_users: true,
-            ..Options::default()
-        };
+        let options =
+            Options { disk: Some(Arc::new(self.disk.clone())), create_named_users: true, ..Options::default() };
         Engine::open(self.directory.path(), options).unwrap()
     }
 }
 
-fn session(engine: &Engine, user: &str, device: &str, on_replaced: Box<dyn FnOnce() + std::marker::Send>) -> SendSession {
+fn session(
+    engine: &Engine,
+    user: &str,
+    device: &str,
+    on_replaced: Box<dyn FnOnce() + std::marker::Send>,
+) -> SendSession {
     engine.execute(Command::CreateUser { user: user.into() }).unwrap();
     let open = OpenSession { user: user.into(), device: device.into(), by_service: false, on_replaced };
     match engine.execute(Command::OpenSession(open)).unwrap() {
@@ -115,9 +117,14 @@ fn a_newer_session_fences_the_older_one() {
     let engine = fixture.open();
     let replaced = Arc::new(AtomicUsize::new(0));
     let count = replaced.clone();
-    let old = session(&engine, "alice", "phone", Box::new(move || {
-        count.fetch_add(1, Ordering::SeqCst);
-    }));
+    let old = session(
+        &engine,
+        "alice",
+        "phone",
+        Box::new(move || {
+            count.fetch_add(1, Ordering::SeqCst);
+        }),
+    );
     receipt(engine.execute(message(old, 1, to_bob(), "one")));
     let new = session(&engine, "alice", "phone", Box::new(|| {}));
     assert_eq!((new.last_client_seq, replaced.load(Ordering::SeqCst)), (1, 1));
@@ -163,11 +170,8 @@ fn a_large_group_switches_to_read_and_a_pin_switches_back() {
         history: false,
     };
     engine.execute(Command::Create(create)).unwrap();
-    let add = |user: &str| Command::Add {
-        caller: Caller::Service,
-        conversation: "big".into(),
-        members: vec![user.into()],
-    };
+    let add =
+        |user: &str| Command::Add { caller: Caller::Service, conversation: "big".into(), members: vec![user.into()] };
     assert!(engine.dump().unwrap().contains("mode Write"));
     engine.execute(add("one-more")).unwrap();
     assert!(engine.dump().unwrap().contains("mode Read"));

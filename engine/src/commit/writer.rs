@@ -37,14 +37,13 @@ impl Writer<'_> {
                     // Whoever asked may have gone.
                     let _told = done.send(result);
                 }
-                Err(RecvTimeoutError::Timeout) => {
-                    // The failure, if any, has poisoned the engine, which tells everybody.
-                    let _synced = self.sync_appended(&mut unsynced_since);
-                }
+                Err(RecvTimeoutError::Timeout) => self.settle(&mut unsynced_since),
                 Ok(WriterInput::End) | Err(RecvTimeoutError::Disconnected) => return self.log,
             }
-            if let (Durability::Crash { sync_interval }, Some(since)) = (self.shared.options.durability, unsynced_since) {
+            if let (Durability::Crash { sync_interval }, Some(since)) = (self.shared.options.durability, unsynced_since)
+            {
                 if since.elapsed() >= sync_interval {
+                    // The failure, if any, has poisoned the engine, which tells everybody.
                     let _synced = self.sync_appended(&mut unsynced_since);
                 }
             }
@@ -72,6 +71,16 @@ impl Writer<'_> {
         }
         if let Err(unsent) = self.applier.send(group) {
             unsent.0.abandon(&Error::new(highwater_proto::error::Code::OutcomeUnknown, "the store was dropped"));
+        }
+    }
+
+    /// Brings sync and fence up to date while there is nothing else to do.
+    fn settle(&mut self, unsynced_since: &mut Option<Instant>) {
+        *unsynced_since = None;
+        if self.shared.failure().is_none()
+            && let Err(error) = self.log.settle()
+        {
+            self.shared.poison(&error);
         }
     }
 

@@ -136,13 +136,7 @@ impl State {
         owner.devices.push(id);
         let name: Arc<str> = name.into();
         self.names.devices.entry(user).or_insert_with(HashMap::new).insert(name.clone(), id);
-        self.devices.push(Device {
-            name,
-            user,
-            registered: true,
-            last_client_seq: 0,
-            last_position: Position::ZERO,
-        });
+        self.devices.push(Device { name, user, registered: true, last_client_seq: 0, last_position: Position::ZERO });
         self.dirty.devices.insert(id);
         Ok(())
     }
@@ -162,7 +156,10 @@ impl State {
     ) -> Result<(), Error> {
         let index = (record.conversation.0 as usize).wrapping_sub(1);
         let (Some(None), Some(name)) = (self.conversations.get(index), self.names.conversation_names.get(index)) else {
-            return Err(inconsistent(record, format!("conversation {} was created before or has no name", record.conversation)));
+            return Err(inconsistent(
+                record,
+                format!("conversation {} was created before or has no name", record.conversation),
+            ));
         };
         self.conversations[index] = Some(Conversation {
             name: name.clone(),
@@ -226,11 +223,7 @@ impl State {
             .get_mut((id.0 as usize).wrapping_sub(1))
             .and_then(Option::as_mut)
             .ok_or_else(|| inconsistent(record, format!("conversation {id} does not exist")))?;
-        let joined = Mark {
-            position: record.position,
-            seq: conversation.head.next(),
-            ordinal: conversation.ordinal,
-        };
+        let joined = Mark { position: record.position, seq: conversation.head.next(), ordinal: conversation.ordinal };
         let rows_before = conversation.members.len();
         let member = conversation.members.entry(user).or_default();
         if member.is_current() {
@@ -286,7 +279,10 @@ impl State {
         if record.seq != conversation.head.next() || record.ordinal != ordinal {
             return Err(inconsistent(
                 record,
-                format!("seq {} and ordinal {} follow {} and {}", record.seq, record.ordinal, conversation.head, conversation.ordinal),
+                format!(
+                    "seq {} and ordinal {} follow {} and {}",
+                    record.seq, record.ordinal, conversation.head, conversation.ordinal
+                ),
             ));
         }
         conversation.head = record.seq;

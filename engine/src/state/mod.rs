@@ -12,7 +12,7 @@ mod names;
 
 pub(crate) use apply::Touched;
 pub(crate) use conversation::{Conversation, Interval, Mark, Member};
-pub(crate) use head::{Head, OutboxEntry, OutboxHead};
+pub(crate) use head::{Head, OutboxEntry};
 pub(crate) use names::Names;
 
 use highwater_proto::id::{ConversationId, DeviceId, Epoch, Incarnation, Position, Seq, UserId};

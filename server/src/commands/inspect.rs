@@ -52,11 +52,12 @@ fn show_store(data: &Path) -> Result<(), Error> {
     }
     println!("generations: {}", list(&store.generations));
     println!("horizon: {}", store.horizon);
-    println!("users: {}", store.users);
-    println!("devices: {}", store.devices);
-    println!("conversations: {}", store.conversations);
-    println!("member rows: {}", store.member_rows);
-    println!("edited or recalled messages: {}", store.redactions);
+    println!("rows in the index, as of its position:");
+    println!("  users: {}", store.users);
+    println!("  devices: {}", store.devices);
+    println!("  conversations: {}", store.conversations);
+    println!("  member rows: {}", store.member_rows);
+    println!("  edited or recalled messages: {}", store.redactions);
     println!("\n{:<16} {:>8} {:>14} {:>16}", "family", "files", "rows", "bytes");
     for family in &store.families {
         println!("{:<16} {:>8} {:>14} {:>16}", family.name, family.files, family.rows, family.bytes);

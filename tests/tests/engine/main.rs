@@ -4,5 +4,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod crash;
 mod cuts;
+mod fixture;
 mod model;

@@ -59,7 +59,9 @@ impl Rules<'_> {
         let owner = match (&create.caller, &create.owner) {
             (Caller::User(own), None) => Some(own.clone()),
             (Caller::User(own), Some(owner)) if own == owner => Some(own.clone()),
-            (Caller::User(_), Some(_)) => return Err(refuse(Code::NotAllowed, "owner: only the service names another owner")),
+            (Caller::User(_), Some(_)) => {
+                return Err(refuse(Code::NotAllowed, "owner: only the service names another owner"));
+            }
             (Caller::Service, owner) => owner.clone(),
         };
         if let Some(answer) = self.existing(&name, create, author)? {

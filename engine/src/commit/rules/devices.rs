@@ -61,7 +61,11 @@ impl Rules<'_> {
         let names = ahead.users as usize + ahead.devices_count as usize + ahead.conversations_count as usize;
         let limit = self.options.limits.names_max;
         if names + more > limit {
-            return Err(Verdict::Refuse(Error::limit("names_max", limit as u64, "too many users, devices and conversations")));
+            return Err(Verdict::Refuse(Error::limit(
+                "names_max",
+                limit as u64,
+                "too many users, devices and conversations",
+            )));
         }
         Ok(())
     }

@@ -75,7 +75,8 @@ impl Rules<'_> {
             return Ok(unchanged(name));
         }
         if let Some((user, member)) = standing {
-            let is_owner = |user: &UserId| conversation.members.get(user).is_some_and(|row| row.role == Some(Role::Owner));
+            let is_owner =
+                |user: &UserId| conversation.members.get(user).is_some_and(|row| row.role == Some(Role::Owner));
             if member.role < Some(Role::Owner) && users.iter().any(is_owner) {
                 return Err(refuse(Code::NotAllowed, "only an owner removes an owner"));
             }

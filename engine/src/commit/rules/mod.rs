@@ -18,7 +18,7 @@ mod settings;
 use super::ahead::{Count, Known};
 use crate::command::{Caller, Command, Outcome};
 use crate::options::Options;
-use crate::state::{Conversation, Member};
+use crate::state::{Conversation, Member, State};
 use highwater_proto::error::{Code, Error};
 use highwater_proto::id::{ConversationId, DeviceId, Ordinal, Position, Seq, UserId};
 use highwater_proto::limits::WRITE_MEMBERS_MAX;
@@ -204,6 +204,28 @@ impl<'a> Rules<'a> {
 }
 
 impl Draft {
+    /// Timeline entries that a record makes: what bounds the work of a group.
+    pub(crate) fn entries(&self, state: &State) -> usize {
+        match (&self.fact, state.conversation(self.conversation)) {
+            (Fact::Create { members, .. }, _) => members.len() + 1,
+            (_, Some(conversation)) if conversation.mode == Mode::Write => conversation.active.len() + 1,
+            _ => 1,
+        }
+    }
+
+    /// An upper bound of its bytes in the log.
+    pub(crate) fn bytes_max(&self) -> u64 {
+        // Header, fixed fields and checksums take less than 160 bytes; a varint of a user id at most 5.
+        let variable = match &self.fact {
+            Fact::User { name, .. } | Fact::Conversation { name, .. } | Fact::Device { name, .. } => name.len(),
+            Fact::Message(message) => message.body.len() + message.mentions.len() * 5,
+            Fact::Edit { body, .. } => body.len(),
+            Fact::Create { members, .. } | Fact::Add { members } | Fact::Remove { members } => members.len() * 5,
+            _ => 0,
+        };
+        160 + variable as u64
+    }
+
     /// A record of a conversation that carries a seq and is a barrier.
     fn barrier(author: (UserId, bool), conversation: ConversationId, fact: Fact) -> Self {
         Self {

@@ -96,11 +96,8 @@ impl<'a> Rules<'a> {
         if self.known.state.redactions.get(&target.position) == Some(&Redaction::Recalled) {
             return Ok(unchanged(&conversation.name));
         }
-        let fact = Fact::Recall {
-            target: target.seq,
-            target_position: target.position,
-            target_ordinal: target.ordinal,
-        };
+        let fact =
+            Fact::Recall { target: target.seq, target_position: target.position, target_ordinal: target.ordinal };
         let draft = Draft { is_barrier: true, ..numbered(session, client_seq, id, fact) };
         Ok(Verdict::Accept(vec![draft], Answer::Receipt))
     }
@@ -196,12 +193,7 @@ fn mentions_among(known: &super::Known<'_>, send: &Send, members: &[UserId]) -> 
 }
 
 fn message(send: &Send, conversation: ConversationId, mentions: Vec<UserId>) -> Draft {
-    let message = Message {
-        sent_at_ms: send.sent_at_ms,
-        quote: send.quote,
-        mentions,
-        body: send.body.clone(),
-    };
+    let message = Message { sent_at_ms: send.sent_at_ms, quote: send.quote, mentions, body: send.body.clone() };
     numbered(&send.session, send.client_seq, conversation, Fact::Message(message))
 }
 
