@@ -4,9 +4,7 @@ use crate::builder::{Config, SessionKind};
 use crate::state::{Session, closed};
 use bytes::BytesMut;
 use highwater_proto::error::{Code, Error};
-use highwater_proto::wire::{
-    ClientFrame, FrameReader, Hello, ServerFrame, client_frame, encode_frame, server_frame,
-};
+use highwater_proto::wire::{ClientFrame, FrameReader, Hello, ServerFrame, client_frame, encode_frame, server_frame};
 use parking_lot::Mutex;
 use quinn::crypto::rustls::QuicClientConfig;
 use quinn::{Connection, ConnectionError, Endpoint, RecvStream, SendStream, TransportConfig, VarInt};
@@ -81,9 +79,12 @@ impl Links {
                 if endpoints.iter().all(|(endpoint, _)| endpoint.is_none()) {
                     return Err(closed());
                 }
-                endpoints.into_iter().filter_map(|(endpoint, address)| Some((endpoint.as_ref()?, address))).try_for_each(
-                    |(endpoint, address)| UdpSocket::bind(address).and_then(|socket| endpoint.rebind(socket)).map_err(io),
-                )
+                endpoints
+                    .into_iter()
+                    .filter_map(|(endpoint, address)| Some((endpoint.as_ref()?, address)))
+                    .try_for_each(|(endpoint, address)| {
+                        UdpSocket::bind(address).and_then(|socket| endpoint.rebind(socket)).map_err(io)
+                    })
             }
         }
     }
@@ -149,7 +150,8 @@ pub(crate) async fn open(config: &Config, links: &Links) -> Result<Opened, Error
 
 async fn connect(config: &Config, links: &Links) -> Result<Connection, Error> {
     let found = tokio::net::lookup_host(&config.server).await.map_err(|error| {
-        let code = if error.kind() == std::io::ErrorKind::InvalidInput { Code::InvalidArgument } else { Code::Unreachable };
+        let code =
+            if error.kind() == std::io::ErrorKind::InvalidInput { Code::InvalidArgument } else { Code::Unreachable };
         Error::new(code, format!("the address {} cannot be resolved: {error}", config.server))
     })?;
     let host = config.server.rsplit_once(':').map_or(config.server.as_str(), |(host, _)| host);

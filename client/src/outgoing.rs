@@ -151,7 +151,8 @@ impl Outgoing {
             && !self.entries.iter().any(|entry| entry.queued.local == quoted)
         {
             let Some(seq) = self.acknowledged.get(&quoted) else {
-                let message = format!("local message {} is neither waiting nor just acknowledged; quote a seq", quoted.0);
+                let message =
+                    format!("local message {} is neither waiting nor just acknowledged; quote a seq", quoted.0);
                 return Err(Error::new(Code::InvalidArgument, message));
             };
             command.resolve_quote(*seq);
@@ -358,7 +359,9 @@ impl Outgoing {
 fn quoted_failed(error: &Error) -> Error {
     match error.code {
         // The quoted one stands in the conversation, but nobody knows where; this one certainly does not.
-        Code::AlreadyAccepted => Error::new(Code::NotFound, "the seq of the message that it quotes is not known any more"),
+        Code::AlreadyAccepted => {
+            Error::new(Code::NotFound, "the seq of the message that it quotes is not known any more")
+        }
         code => Error::new(code, format!("the message that it quotes was refused: {}", error.message)),
     }
 }

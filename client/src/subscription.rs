@@ -153,7 +153,10 @@ struct Open {
 
 impl<S: CheckpointStore> fmt::Debug for Subscription<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Subscription").field("options", &self.options).field("ended", &self.ended).finish_non_exhaustive()
+        f.debug_struct("Subscription")
+            .field("options", &self.options)
+            .field("ended", &self.ended)
+            .finish_non_exhaustive()
     }
 }
 

@@ -17,11 +17,7 @@ use tokio::sync::oneshot;
 
 /// An order that concerns the session.
 pub(super) enum Connected {
-    Subscribe {
-        request: wire::Subscribe,
-        connection: usize,
-        reply: oneshot::Sender<Result<super::DeltaStream, Error>>,
-    },
+    Subscribe { request: wire::Subscribe, connection: usize, reply: oneshot::Sender<Result<super::DeltaStream, Error>> },
     Acknowledge(Bytes),
     Close(oneshot::Sender<()>),
 }
@@ -50,12 +46,7 @@ pub(super) fn tell<T>(reply: oneshot::Sender<T>, answer: T) {
 }
 
 impl Desk {
-    pub(super) fn new(
-        config: &Config,
-        store: Box<dyn OutgoingStore>,
-        kept: Vec<Queued>,
-        next_local: LocalId,
-    ) -> Self {
+    pub(super) fn new(config: &Config, store: Box<dyn OutgoingStore>, kept: Vec<Queued>, next_local: LocalId) -> Self {
         let outgoing = Outgoing::new(Vec::new(), next_local, config.outgoing_entries_max, config.outgoing_bytes_max);
         let mut desk = Self {
             outgoing,
@@ -186,7 +177,9 @@ impl Desk {
             let Some(receipt) = self.receipts.remove(&queued.local) else { continue };
             let error = match queued.number {
                 Some(_) => Error::new(Code::OutcomeUnknown, format!("no answer came; it stays queued ({reason})")),
-                None => Error { message: format!("it was not sent and stays queued: {}", reason.message), ..reason.clone() },
+                None => {
+                    Error { message: format!("it was not sent and stays queued: {}", reason.message), ..reason.clone() }
+                }
             };
             tell(receipt, Err(error));
         }

@@ -88,7 +88,8 @@ impl Database {
 
     fn prepare(&self, version: i32, tables: &str) -> Result<(), Error> {
         let number = |pragma: &str| self.connection.pragma_query_value(None, pragma, |row| row.get::<_, i32>(0));
-        let (application, found) = self.done(number("application_id").and_then(|id| Ok((id, number("user_version")?))))?;
+        let (application, found) =
+            self.done(number("application_id").and_then(|id| Ok((id, number("user_version")?))))?;
         let is_new = application == 0 && found == 0;
         if !is_new && (application, found) != (APPLICATION_ID, version) {
             let message = format!("{} is no store of this kind and version {version}", self.path.display());

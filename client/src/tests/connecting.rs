@@ -136,7 +136,8 @@ async fn an_expired_fixed_token_ends_the_client_and_a_provider_gives_the_next_on
     let builder = client(&server).token_provider(|| async { Ok("fresh".to_owned()) });
     let (client, peer) = connected(&server, builder, 0).await;
     peer.goodbye(expired()).await;
-    assert_eq!(server.welcome(9).await.hello.token, "fresh");
+    let peer = server.welcome(9).await;
+    assert_eq!(peer.hello.token, "fresh");
     wait_for_last(&mut client.state(), 9).await;
 }
 

@@ -43,7 +43,8 @@ fn positions(events: &[Event]) -> Vec<u64> {
 async fn what_is_not_committed_comes_again_and_what_is_does_not() {
     let server = Server::start();
     let (client, mut peer) = connected(&server, client(&server), 0).await;
-    let mut subscription = client.subscribe(SubscribeOptions { per_conversation_max: 3, records_max: 5, ..Default::default() });
+    let mut subscription =
+        client.subscribe(SubscribeOptions { per_conversation_max: 3, records_max: 5, ..Default::default() });
     let (batch, mut stream) = tokio::join!(subscription.next_batch(), async {
         let (asked, mut stream) = peer.subscribed().await;
         let expected = wire::Subscribe { per_conversation_max: 3, records_max: 5, live: true, ..Default::default() };
@@ -109,7 +110,8 @@ async fn a_delta_that_does_not_follow_on_is_refused() {
         stream
     });
     batch.unwrap().unwrap().commit().unwrap();
-    for absurd in [delta(4, 6, true), delta(6, 7, true), wire::Delta { checkpoint: Bytes::new(), ..delta(5, 6, true) }] {
+    for absurd in [delta(4, 6, true), delta(6, 7, true), wire::Delta { checkpoint: Bytes::new(), ..delta(5, 6, true) }]
+    {
         write(&mut stream, &absurd).await;
         assert_eq!(subscription.next_batch().await.unwrap_err().code, Code::Protocol, "{absurd:?}");
         let (batch, again) = tokio::join!(subscription.next_batch(), async {
@@ -300,6 +302,7 @@ async fn an_application_that_commits_in_the_stores_transaction_sees_each_event_o
     });
     // A doubled event would break the table's primary key.
     batch.unwrap().unwrap().commit_with(keep).unwrap();
-    let count = subscription.store().connection().query_row("SELECT count(*) FROM seen", [], |row| row.get::<_, i64>(0));
+    let count =
+        subscription.store().connection().query_row("SELECT count(*) FROM seen", [], |row| row.get::<_, i64>(0));
     assert_eq!(count.unwrap(), 3);
 }

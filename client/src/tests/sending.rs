@@ -95,7 +95,10 @@ async fn what_would_be_refused_for_certain_is_refused_at_once() {
     let (client, _peer) = connected(&server, client(&server), 0).await;
     let refused = async |message: Message| client.send(message).await.unwrap_err();
     let error = refused(Message::to_user("ada", vec![0; 1_001])).await;
-    assert_eq!((error.code, error.limit.as_deref(), error.value), (Code::LimitExceeded, Some("body_bytes_max"), Some(1_000)));
+    assert_eq!(
+        (error.code, error.limit.as_deref(), error.value),
+        (Code::LimitExceeded, Some("body_bytes_max"), Some(1_000))
+    );
     assert_eq!(refused(Message::to_user("", "x")).await.code, Code::InvalidArgument);
     assert_eq!(refused(Message::to_user("a\nb", "x")).await.code, Code::InvalidArgument);
     let error = refused(Message::to_user("ada", "x").mention((0..65).map(|user| user.to_string()))).await;

@@ -8,7 +8,8 @@ use std::io::{Read, Write};
 fn server(key: &CertifiedKey<rcgen::KeyPair>, protocol: &[u8]) -> rustls::ServerConfig {
     let private = PrivateKeyDer::try_from(key.signing_key.serialize_der()).unwrap();
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let builder = rustls::ServerConfig::builder_with_provider(provider).with_protocol_versions(&[&rustls::version::TLS13]);
+    let builder =
+        rustls::ServerConfig::builder_with_provider(provider).with_protocol_versions(&[&rustls::version::TLS13]);
     let chain = vec![key.cert.der().clone()];
     let mut config = builder.unwrap().with_no_client_auth().with_single_cert(chain, private).unwrap();
     config.alpn_protocols = vec![protocol.to_vec()];

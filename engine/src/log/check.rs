@@ -10,9 +10,6 @@ use highwater_proto::frame::{Scan, decide, read_record};
 use highwater_proto::id::{Epoch, Position};
 use highwater_proto::record::Record;
 
-/// What is wrong, naming file, offset and position. The log does not open, or does not serve the records concerned.
-pub(crate) type Finding = Error;
-
 /// A log as it was found.
 #[derive(Debug, Default)]
 pub(crate) struct Report {
@@ -28,14 +25,15 @@ pub(crate) struct Report {
     pub(crate) is_closed: bool,
     /// Whether bytes that were never known to be durable stand behind the end: no damage.
     pub(crate) is_torn: bool,
-    /// Frames in all.
+    /// Frames that count; a summary leaves out those of segments that it did not read.
     pub(crate) frames: u64,
     /// Records in all.
     pub(crate) records: u64,
     /// Sidecars that are missing or damaged; they are made again when needed.
     pub(crate) sidecars_missing: Vec<String>,
-    /// Damage; empty if the log is sound.
-    pub(crate) damage: Vec<Finding>,
+    /// Damage, each naming file, offset and position; empty if the log is sound. Such a log does not open, or does not
+    /// serve the records concerned.
+    pub(crate) damage: Vec<Error>,
 }
 
 /// A segment as it was found.
@@ -49,8 +47,6 @@ pub(crate) struct SegmentReport {
     pub(crate) last: Position,
     /// Its epoch.
     pub(crate) epoch: Epoch,
-    /// Frames that count; 0 in a summary of a segment that was not read.
-    pub(crate) frames: u64,
     /// Bytes up to the end of the last frame that counts.
     pub(crate) bytes: u64,
     /// Bytes that the file takes, reserved space included.
@@ -163,6 +159,6 @@ fn note_segment(report: &mut Report, part: &Part, last: Position, frames: u64, b
     report.frames += frames;
     report.records += (last.0 + 1).saturating_sub(first.0);
     (report.last, report.epoch) = (last, epoch);
-    report.segments.push(SegmentReport { name: part.name.clone(), first, last, epoch, frames, bytes, file_bytes });
+    report.segments.push(SegmentReport { name: part.name.clone(), first, last, epoch, bytes, file_bytes });
     Ok(())
 }

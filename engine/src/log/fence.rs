@@ -64,16 +64,13 @@ impl Fence {
         Self::decode(&bytes).map(Some).ok_or_else(damaged)
     }
 
-    /// Replaces the fence, durably.
-    pub(super) fn write(&self, disk: &dyn Disk) -> Result<(), Error> {
+    /// Replaces the fence, durably. After a failure the one before still stands.
+    pub(super) fn write(&self, disk: &dyn Disk) -> io::Result<()> {
         let name = names::temporary(names::FENCE);
-        let written = || -> io::Result<()> {
-            let file = disk.create(&name)?;
-            file.write_at(0, &self.encode())?;
-            file.sync()?;
-            disk.rename(&name, names::FENCE)?;
-            disk.sync_dir()
-        };
-        written().map_err(|error| io_error("write", names::FENCE, &error))
+        let file = disk.create(&name)?;
+        file.write_at(0, &self.encode())?;
+        file.sync()?;
+        disk.rename(&name, names::FENCE)?;
+        disk.sync_dir()
     }
 }

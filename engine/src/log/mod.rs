@@ -34,7 +34,7 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use check::{Finding, Report, SegmentReport, check, summary};
+pub(crate) use check::{check, summary};
 pub(crate) use open::open;
 pub(crate) use reader::LogReader;
 pub(crate) use space::LogSpace;

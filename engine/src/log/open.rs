@@ -87,7 +87,7 @@ fn finish(
             segment.forget_file();
         }
     }
-    fence.write(disk.as_ref())?;
+    fence.write(disk.as_ref()).map_err(|error| io_error("write", names::FENCE, &error))?;
     let newest = segments.last().expect("a log has a segment");
     let file = newest.file(disk.as_ref())?;
     let allocated = file.bytes().map_err(|error| io_error("measure", &newest.name, &error))?;

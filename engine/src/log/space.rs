@@ -107,7 +107,8 @@ fn extend(file: &dyn DiskFile, needed: u64, options: LogOptions) -> io::Result<u
     }
 }
 
-fn is_full(error: &io::Error) -> bool {
+/// Whether an operation failed for lack of space alone.
+pub(super) fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 

@@ -3,6 +3,7 @@
 use super::disk::DiskFile;
 use super::fence::Fence;
 use super::segment::Segment;
+use super::space::is_full;
 use super::{Shared, io_error, names, open};
 use highwater_proto::error::{Code, Error};
 use highwater_proto::frame::{FRAME_HEADER_BYTES, GroupBuilder, SEGMENT_HEADER_BYTES, SegmentHeader};
@@ -70,7 +71,7 @@ impl LogWriter {
         self.check()?;
         self.finally(|writer| {
             writer.sync_data()?;
-            if writer.fenced_at.elapsed() >= FENCE_INTERVAL { writer.renew_fence(false) } else { Ok(()) }
+            if writer.fenced_at.elapsed() >= FENCE_INTERVAL { writer.renew_fence() } else { Ok(()) }
         })
     }
 
@@ -81,11 +82,12 @@ impl LogWriter {
         self.check()?;
         self.finally(|writer| {
             writer.sync_data()?;
-            if writer.fence.position < writer.synced { writer.renew_fence(false) } else { Ok(()) }
+            if writer.fence.position < writer.synced { writer.renew_fence() } else { Ok(()) }
         })
     }
 
     /// Everything up to here is durable.
+    #[cfg(test)]
     pub(crate) fn synced(&self) -> Position {
         self.synced
     }
@@ -94,7 +96,8 @@ impl LogWriter {
     pub(crate) fn close(mut self) -> Result<(), Error> {
         self.check()?;
         self.sync_data()?;
-        self.renew_fence(true)
+        let fence = Fence { is_clean: true, position: self.synced, ..self.fence };
+        fence.write(self.shared.disk.as_ref()).map_err(|error| io_error("write", names::FENCE, &error))
     }
 
     /// Where the last frame ends in the newest segment, in bytes.
@@ -178,10 +181,16 @@ impl LogWriter {
         Ok(())
     }
 
-    fn renew_fence(&mut self, is_clean: bool) -> Result<(), Error> {
-        self.fence = Fence { epoch: self.epoch, position: self.synced, is_clean };
+    /// Replaces the fence. On a full disk the old one stays for now: it claims less, and no harm is done.
+    fn renew_fence(&mut self) -> Result<(), Error> {
         self.fenced_at = Instant::now();
-        self.fence.write(self.shared.disk.as_ref())
+        let fence = Fence { epoch: self.epoch, position: self.synced, is_clean: false };
+        match fence.write(self.shared.disk.as_ref()) {
+            Err(error) if is_full(&error) => return Ok(()),
+            written => written.map_err(|error| io_error("write", names::FENCE, &error))?,
+        }
+        self.fence = fence;
+        Ok(())
     }
 }
 

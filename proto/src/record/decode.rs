@@ -7,7 +7,7 @@ use crate::id::{ConversationId, DeviceId, Epoch, Ordinal, Position, Seq, UserId}
 use crate::varint;
 use bytes::Bytes;
 
-/// Reads the record at `position` from the whole of `bytes`; anything that [`encode`] would not write is damage.
+/// Reads the record at `position` from the whole of `bytes`; anything that [`encode`](super::encode) would not write is damage.
 ///
 /// Memory taken is bounded by the length of `bytes`, whatever they claim.
 pub fn decode(position: Position, bytes: &[u8]) -> Result<Record, Damage> {

@@ -127,7 +127,7 @@ pub struct Recall {
 /// A new conversation. `direct`: without an id `member` names the other user, and the id is the canonical one.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct Create {
-    /// [`kind`]: 1 direct, 2 group, 3 channel.
+    /// 1 direct, 2 group, 3 channel.
     #[prost(uint32, tag = "1")]
     pub kind: u32,
     /// The id, chosen by the client; empty only for a direct one.

@@ -14,7 +14,7 @@ use prost::Message;
 use quinn::{SendStream, VarInt, WriteError};
 use std::sync::Arc;
 use tokio::sync::Notify;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Duration, Instant, timeout_at};
 
 /// Below commands and their answers, above queries.
 const PRIORITY: i32 = 1;
@@ -65,11 +65,11 @@ async fn run(
     let mut stream = DeltaStream::open(session).await?;
     stream.write(&subscribed).await?;
     let mut reader = Reader::new(session.shared.clone(), user, start, subscribe);
-    let mut told = Told::new();
+    let mut told = Told::new(session.shared.timeouts.quiet);
     loop {
         let delta = reader.next().await?;
         let caught_up = delta.caught_up;
-        if let Some(delta) = told.worth_telling(delta, session) {
+        if let Some(delta) = told.worth_telling(delta) {
             stream.write(&delta).await?;
         }
         if !caught_up {
@@ -83,7 +83,7 @@ async fn run(
             if timeout_at(told.next_empty, woken.notified()).await.is_ok() {
                 break;
             }
-            told.put_off(session);
+            told.put_off();
             if session.shared.engine.visible().0 > told.to {
                 told.empty_is_due = true;
                 break;
@@ -165,19 +165,20 @@ struct Told {
     /// When a quiet device is to be moved on.
     next_empty: Instant,
     empty_is_due: bool,
+    quiet: Duration,
 }
 
 impl Told {
-    fn new() -> Self {
-        Self { to: 0, from: None, caught_up: false, next_empty: Instant::now(), empty_is_due: false }
+    fn new(quiet: Duration) -> Self {
+        Self { to: 0, from: None, caught_up: false, next_empty: Instant::now() + quiet, empty_is_due: false, quiet }
     }
 
-    fn put_off(&mut self, session: &Session) {
-        self.next_empty = Instant::now() + session.shared.timeouts.quiet;
+    fn put_off(&mut self) {
+        self.next_empty = Instant::now() + self.quiet;
     }
 
     /// The delta as it is to be sent, or nothing if it says nothing.
-    fn worth_telling(&mut self, mut delta: wire::Delta, session: &Session) -> Option<wire::Delta> {
+    fn worth_telling(&mut self, mut delta: wire::Delta) -> Option<wire::Delta> {
         let is_empty = delta.records.is_empty()
             && delta.gaps.is_empty()
             && delta.conversations.is_empty()
@@ -192,7 +193,7 @@ impl Told {
         self.to = delta.to;
         self.caught_up |= delta.caught_up;
         self.empty_is_due = false;
-        self.put_off(session);
+        self.put_off();
         Some(delta)
     }
 }
@@ -228,5 +229,40 @@ impl Drop for DeltaStream {
             // Of a stream that is closed already there is nothing to reset.
             let _ = self.send.reset(VarInt::from_u32(Code::ALL.len() as u32 + 1));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn delta(from: u64, to: u64, records: usize, caught_up: bool) -> wire::Delta {
+        wire::Delta { from, to, caught_up, records: vec![wire::Record::default(); records], ..Default::default() }
+    }
+
+    #[test]
+    fn what_is_told_joins_without_a_gap() {
+        let mut told = Told::new(Duration::from_secs(1));
+        // From, to, records, caught up; and what is sent of it, from and to.
+        let steps = [
+            ((0, 10, 0, false), None),
+            ((10, 20, 0, false), None),
+            ((20, 30, 1, false), Some((0, 30))),
+            ((30, 40, 0, true), Some((30, 40))),
+            ((40, 50, 0, true), None),
+            ((50, 60, 0, true), None),
+            ((60, 70, 2, true), Some((40, 70))),
+            ((70, 80, 1, true), Some((70, 80))),
+        ];
+        for ((from, to, records, caught_up), expected) in steps {
+            let sent = told.worth_telling(delta(from, to, records, caught_up));
+            assert_eq!(sent.map(|delta| (delta.from, delta.to)), expected, "({from}, {to}]");
+        }
+        assert!(told.worth_telling(delta(80, 90, 0, true)).is_none());
+        told.empty_is_due = true;
+        let sent = told.worth_telling(delta(90, 100, 0, true)).expect("a quiet device is moved on");
+        assert_eq!((sent.from, sent.to), (80, 100));
+        told.empty_is_due = true;
+        assert!(told.worth_telling(delta(100, 100, 0, true)).is_none(), "there is nothing to move on to");
     }
 }

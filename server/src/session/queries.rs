@@ -16,7 +16,7 @@ use highwater_proto::wire::{
     Answer, ConversationsQuery, Failure, FrameReader, HistoryQuery, MembersQuery, Query, encode_frame, query::Call,
 };
 use prost::Message;
-use quinn::{RecvStream, SendStream};
+use quinn::{RecvStream, SendStream, VarInt};
 use std::sync::Arc;
 use tokio::time::timeout;
 
@@ -32,8 +32,11 @@ pub(super) async fn serve(session: Arc<Session>, mut question: RecvStream, mut a
     let query = match timeout(deadline, read(&mut question)).await {
         Ok(Ok(query)) => query,
         Ok(Err(error)) => return session.ending.end(error),
-        // The stream is reset by being dropped.
-        Err(_) => return,
+        Err(_) => {
+            // Dropped, it would look like an answer that is empty.
+            let _ = answer.reset(VarInt::from_u32(0));
+            return;
+        }
     };
     let speaker = session.speaker.clone();
     let read = session.shared.read(move |engine| respond(engine, &speaker, query)).await;
@@ -52,7 +55,7 @@ pub(super) async fn serve(session: Arc<Session>, mut question: RecvStream, mut a
     match written.await {
         // A stream that the peer stopped needs no end.
         Ok(Ok(())) => drop(answer.finish()),
-        _ => drop(answer.reset(quinn::VarInt::from_u32(0))),
+        _ => drop(answer.reset(VarInt::from_u32(0))),
     }
 }
 

@@ -4,7 +4,12 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod access;
 mod crash;
 mod cuts;
+mod devices;
+mod faults;
 mod fixture;
+mod limits;
+mod live;
 mod model;

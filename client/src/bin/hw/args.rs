@@ -28,7 +28,7 @@ pub(crate) struct Global {
     #[arg(long, global = true, value_name = "HOST:PORT")]
     pub(crate) server: Option<String>,
     /// The user to be
-    #[arg(long = "as", global = true, value_name = "USER")]
+    #[arg(id = "as", long = "as", global = true, value_name = "USER")]
     pub(crate) user: Option<String>,
     /// The device to be [default: the token's, else cli]
     #[arg(long, global = true, value_name = "DEVICE")]
@@ -411,6 +411,15 @@ mod tests {
     #[test]
     fn the_definition_is_sound() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn whom_a_command_is_about_is_not_who_gives_it() {
+        let line = "hw --as ann role --conversation c --user bob admin";
+        let cli = Cli::try_parse_from(line.split(' ')).expect("is understood");
+        assert_eq!(cli.global.user.as_deref(), Some("ann"));
+        let Command::Role(role) = cli.command else { panic!("another command") };
+        assert_eq!(role.user, "bob");
     }
 
     #[test]

@@ -109,7 +109,7 @@ pub(crate) fn run(sample: &args::Sample) -> Result<(), Failure> {
     let out = &sample.out;
     std::fs::create_dir_all(out).map_err(|error| Failure::io(format!("{}: {error}", out.display())))?;
     let mut random = Random::new(sample.seed);
-    let groups = Groups::invent(&mut random, sample.conversations as usize);
+    let groups = Groups::invent(&mut random, sample.seed, sample.conversations as usize);
     write_lines(&out.join("members.jsonl"), |file| groups.write(file))?;
     write_lines(&out.join("events.jsonl"), |file| write_events(file, &groups, &mut random, sample.messages as usize))
 }
@@ -132,10 +132,11 @@ struct Groups {
 }
 
 impl Groups {
-    fn invent(random: &mut Random, count: usize) -> Self {
+    fn invent(random: &mut Random, seed: u64, count: usize) -> Self {
         let with_largest = count >= CONVERSATIONS_WITH_LARGEST;
         let population = (count * 3).clamp(20, 100_000).max(if with_largest { LARGEST_GROUP * 5 / 4 } else { 0 });
-        let names = (0..count).map(|number| format!("{} {number}", TOPICS[number % TOPICS.len()])).collect();
+        // The seed is in the names, so that samples do not get into each other's conversations on one server.
+        let names = (0..count).map(|number| format!("{} {seed}.{number}", TOPICS[number % TOPICS.len()])).collect();
         let users = (0..population).map(user_name).collect();
         let members = (0..count)
             .map(|number| {

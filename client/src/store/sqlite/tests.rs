@@ -48,7 +48,10 @@ fn what_the_application_writes_and_the_checkpoint_are_stored_together_or_not_at_
 
     // A crash between what the application writes and the end of the transaction: the process is gone with it open.
     let path = store.path().to_owned();
-    store.connection().execute_batch("BEGIN; INSERT INTO seen VALUES (2); UPDATE highwater_checkpoint SET position = 9").unwrap();
+    store
+        .connection()
+        .execute_batch("BEGIN; INSERT INTO seen VALUES (2); UPDATE highwater_checkpoint SET position = 9")
+        .unwrap();
     drop(store);
     let mut store = SqliteCheckpoints::open(path).unwrap();
     assert_eq!((store.load(HERE).unwrap(), count(&mut store)), (Some(checkpoint(1)), 1));
@@ -99,7 +102,11 @@ fn a_change_that_cannot_be_made_takes_the_others_with_it() {
     let root = tempfile::tempdir().unwrap();
     let mut store = state(&root).outgoing("server").unwrap();
     store.apply(&[QueueChange::Add(queued(1, None, "a"))]).unwrap();
-    let twice = [QueueChange::Remove(LocalId(1)), QueueChange::Add(queued(2, None, "b")), QueueChange::Add(queued(2, None, "c"))];
+    let twice = [
+        QueueChange::Remove(LocalId(1)),
+        QueueChange::Add(queued(2, None, "b")),
+        QueueChange::Add(queued(2, None, "c")),
+    ];
     assert_eq!(store.apply(&twice).unwrap_err().code, Code::Io);
     assert_eq!(store.load().unwrap(), (vec![queued(1, None, "a")], LocalId(2)));
 }

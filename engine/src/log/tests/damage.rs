@@ -251,3 +251,28 @@ fn segments_of_an_older_epoch_are_ignored_above_a_newer_one() {
     disk.lose(&old.replace(".seg", ".idx"));
     expect_corrupt(&disk, Position::ZERO, &[&format!("{old}, offset {}, position 4", ends[0])]);
 }
+
+#[test]
+fn bytes_behind_a_closed_end_are_passed_over_in_a_new_epoch() {
+    let disk = SimDisk::new();
+    let mut run = Run::fresh(&disk, LARGE);
+    run.append(2).unwrap();
+    let end = run.writer.segment_end() as usize;
+    let known = run.close();
+    let name = segments(&disk).pop().unwrap();
+    let mut bytes = disk.contents(&name).unwrap();
+    bytes[end + 1_000] = 1;
+    disk.set_contents(&name, &bytes);
+    let run = Run::open(&disk, LARGE, Position(2), known).unwrap();
+    assert_eq!(run.opened, (Position(2), Epoch(2), true));
+}
+
+#[test]
+fn the_loss_of_a_whole_epoch_is_named_although_an_older_one_has_copies() {
+    let disk = SimDisk::new();
+    let (_, _, known) = three_frames(&disk);
+    Run::open(&disk, LARGE, Position::ZERO, known).unwrap();
+    let newest = segments(&disk).pop().unwrap();
+    disk.lose(&newest);
+    expect_corrupt(&disk, Position::ZERO, &["fence", "epoch 2"]);
+}

@@ -29,7 +29,7 @@ fn check_disk(disk: Arc<dyn Disk>) {
     assert_eq!((report.frames, report.records), (32, known.len() as u64));
     assert!(report.is_closed && !report.is_torn && report.sidecars_missing.is_empty());
     let brief = summary(disk.as_ref()).unwrap();
-    let shape = |report: &super::super::Report| -> Vec<_> {
+    let shape = |report: &super::super::check::Report| -> Vec<_> {
         report
             .segments
             .iter()

@@ -79,3 +79,21 @@ fn reserving_more_than_is_used_takes_no_more_space() {
     }
     assert!(disk.used() <= 8 << 20, "{}", disk.used());
 }
+
+#[test]
+fn a_full_disk_leaves_the_old_fence_and_ends_nothing() {
+    let disk = SimDisk::new();
+    let mut run = Run::fresh(&disk, LARGE);
+    run.append(2).unwrap();
+    run.writer.settle().unwrap();
+    let fence = disk.contents("fence").unwrap();
+    run.append(2).unwrap();
+    disk.set_capacity(Some(disk.used()));
+    run.writer.settle().unwrap();
+    assert_eq!((run.writer.synced(), disk.contents("fence").unwrap()), (Position(4), fence.clone()));
+    disk.set_capacity(None);
+    run.writer.settle().unwrap();
+    assert_ne!(disk.contents("fence").unwrap(), fence);
+    run.append(1).unwrap();
+    run.check();
+}

@@ -5,7 +5,7 @@ use crate::entry::ResetReason;
 use highwater_proto::id::{Epoch, Incarnation};
 
 /// Two groups, one of them switched to read mode and back, on disk, on its way there, and in memory.
-fn mixed() -> Fixture {
+pub(super) fn mixed() -> Fixture {
     let mut fixture = Fixture::new();
     fixture.group("small", &["ann", "bob"]);
     fixture.group("large", &["ann", "bob", "cy"]);

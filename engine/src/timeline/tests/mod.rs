@@ -5,6 +5,7 @@ mod catch_up;
 mod intervals;
 mod lists;
 mod live;
+mod places;
 
 use crate::Engine;
 use crate::command::{Caller, Command, Create, Destination, OpenSession, Outcome, Receipt, Send, SendSession};
@@ -45,7 +46,7 @@ type Seen = Vec<(String, u64, String)>;
 struct Fixture {
     engine: Engine,
     sessions: HashMap<String, (SendSession, u64)>,
-    _directory: tempfile::TempDir,
+    directory: tempfile::TempDir,
 }
 
 /// All pages of a catch-up.
@@ -65,7 +66,7 @@ impl Fixture {
         let durability = Durability::Crash { sync_interval: Duration::from_millis(50) };
         let options = Options { durability, create_named_users: true, ..Options::default() };
         let engine = Engine::open(directory.path(), options).unwrap();
-        Self { engine, sessions: HashMap::new(), _directory: directory }
+        Self { engine, sessions: HashMap::new(), directory }
     }
 
     fn service(&self, command: Command) {

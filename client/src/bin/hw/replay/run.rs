@@ -156,7 +156,8 @@ impl Session {
                 },
             }
         }
-        client.close().await;
+        // Everything is acknowledged: taking the connection down holds nobody up.
+        tokio::spawn(async move { client.close().await });
         Ok(())
     }
 
