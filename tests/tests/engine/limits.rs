@@ -10,7 +10,8 @@ use highwater_engine::proto::limits::{
 };
 use highwater_engine::proto::record::Kind;
 use highwater_engine::{Engine, Options};
-use std::sync::Arc;
+use std::sync::mpsc::channel;
+use std::sync::{Arc, Mutex};
 
 fn begin(limits: Limits) -> (Store, Engine) {
     let store = Store::new(Options { limits, ..Options::default() });
@@ -100,14 +101,40 @@ fn limits_of_the_store() {
     assert_error(error.expect("names are limited"), "names_max", 20);
 }
 
+/// The sequencer waits for the clock, which the test holds: what is submitted meanwhile queues up.
 #[test]
 fn a_full_queue_is_busy() {
+    let gate = Arc::new(Mutex::new(()));
+    let clock = gate.clone();
     let limits = Limits { queue_bytes_max: 10_000, ..Limits::default() };
-    let (_store, engine) = begin(limits);
+    let clock = Arc::new(move || {
+        drop(clock.lock().unwrap());
+        1_700_000_000_000
+    });
+    let store = Store::new(Options { limits, clock, ..Options::default() });
+    let engine = store.open();
+    engine.execute(conversation(Kind::Group, "g", &[member(0), member(1)])).unwrap();
     let session = session(&engine, "user-0", "d", false);
-    let error = engine.execute(send(session, 1, "g", vec![0; 20_000])).unwrap_err();
-    assert!(matches!(error.code, Code::Busy | Code::LimitExceeded), "{error}");
-    receipt(&engine, send(session, 1, "g", "small"));
+    // One command always fits, however large.
+    receipt(&engine, send(session, 1, "g", vec![0; 20_000]));
+    let held = gate.lock().unwrap();
+    let (told, answers) = channel();
+    let mut submitted = 0;
+    let busy = loop {
+        let told = told.clone();
+        let completion = Box::new(move |answer: Result<_, Error>| told.send(answer.is_ok()).unwrap());
+        match engine.submit(send(session, submitted + 2, "g", vec![0; 1_000]), completion) {
+            Ok(()) => submitted += 1,
+            Err(error) => break error,
+        }
+        assert!(submitted < 100, "the queue is bounded");
+    };
+    assert_eq!((busy.code, busy.limit.as_deref(), busy.value), (Code::Busy, Some("queue_bytes_max"), Some(10_000)));
+    assert!(busy.is_retryable());
+    drop(held);
+    drop(told);
+    assert!(answers.into_iter().all(|is_ok| is_ok), "what was queued is done");
+    receipt(&engine, send(session, submitted + 2, "g", "there is room again"));
 }
 
 #[test]

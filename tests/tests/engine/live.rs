@@ -21,7 +21,10 @@ const LAST: &str = "the last";
 fn waker() -> (Arc<dyn Fn() + Send + Sync>, Receiver<()>) {
     let (wake, woken) = sync_channel(1);
     // A full channel holds a wake-up already.
-    (Arc::new(move || drop(wake.try_send(()))), woken)
+    let wake = move || {
+        let _is_first = wake.try_send(()).is_ok();
+    };
+    (Arc::new(wake), woken)
 }
 
 #[test]
