@@ -130,9 +130,8 @@ pub struct Case {
 
 /// Random cases of `steps` commands.
 pub fn cases(steps: std::ops::Range<usize>) -> impl Strategy<Value = Case> {
-    (any::<bool>(), prop::bool::weighted(0.3), vec(step(), steps)).prop_map(
-        |(create_named_users, is_head_small, steps)| Case { create_named_users, is_head_small, steps },
-    )
+    (any::<bool>(), prop::bool::weighted(0.3), vec(step(), steps))
+        .prop_map(|(create_named_users, is_head_small, steps)| Case { create_named_users, is_head_small, steps })
 }
 
 fn number() -> impl Strategy<Value = Number> {
@@ -147,8 +146,12 @@ fn number() -> impl Strategy<Value = Number> {
 
 fn by() -> impl Strategy<Value = By> {
     let device = prop_oneof![4 => Just(0_u8), 2 => Just(1), 1 => 0_u8..DEVICES as u8];
-    (any::<u16>(), device, number(), prop::bool::weighted(0.1))
-        .prop_map(|(actor, device, number, by_service)| By { actor, device, number, by_service })
+    (any::<u16>(), device, number(), prop::bool::weighted(0.1)).prop_map(|(actor, device, number, by_service)| By {
+        actor,
+        device,
+        number,
+        by_service,
+    })
 }
 
 fn user() -> impl Strategy<Value = u8> {

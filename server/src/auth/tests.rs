@@ -1,3 +1,5 @@
+//! Tokens that are good, and every way in which one is not.
+
 use super::*;
 use crate::dev::SigningKey;
 use serde_json::json;

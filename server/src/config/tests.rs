@@ -1,3 +1,5 @@
+//! Configuration files and command lines, right and wrong.
+
 use super::*;
 
 /// Loads a file with this text and these options, in a directory that holds `token.pem`.

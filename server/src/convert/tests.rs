@@ -1,3 +1,5 @@
+//! Calls as commands, and what the engine answers as messages of the wire.
+
 use super::*;
 use bytes::Bytes;
 use highwater_engine::command::{Create, Receipt};

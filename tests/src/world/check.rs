@@ -115,7 +115,13 @@ impl World {
         loop {
             let page = self.engine().members(&caller, name, after, limit);
             if let Some(code) = refusal {
-                prop_assert_eq!(page.map_err(|error| error.code).err(), Some(code), "members of {:?} for {:?}", name, user);
+                prop_assert_eq!(
+                    page.map_err(|error| error.code).err(),
+                    Some(code),
+                    "members of {:?} for {:?}",
+                    name,
+                    user
+                );
                 return Ok(());
             }
             let page = page.map_err(|error| failed("members", &error))?;

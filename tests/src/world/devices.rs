@@ -268,7 +268,8 @@ impl World {
             prop_assert!(gap.from_seq <= gap.to_seq);
             let conversation = &state.conversations[&gap.conversation];
             let members = &conversation.members[user];
-            let interval = |i: &model::Interval| i.from_seq <= gap.from_seq.0 && i.to_seq.is_none_or(|to| gap.to_seq.0 <= to);
+            let interval =
+                |i: &model::Interval| i.from_seq <= gap.from_seq.0 && i.to_seq.is_none_or(|to| gap.to_seq.0 <= to);
             prop_assert!(members.intervals.iter().any(interval), "{:?} is inside one interval", gap);
             for seq in [gap.from_seq, gap.to_seq] {
                 let position = conversation.outbox[seq.0 as usize - 1];
@@ -319,12 +320,22 @@ impl World {
             let What::Message { body, .. } = entry.what else { unreachable!("it is a message") };
             let held = reader.held.get(&(record.conversation.clone(), record.seq));
             let Some(held) = held else {
-                return Err(TestCaseError::fail(format!("{user} lacks message {} of {:?}", record.seq, record.conversation)));
+                return Err(TestCaseError::fail(format!(
+                    "{user} lacks message {} of {:?}",
+                    record.seq, record.conversation
+                )));
             };
             let shown = text(&body);
             if *held != shown {
                 let is_excused = shown.is_none() && !self.is_recall_seen(state, user, record);
-                prop_assert!(is_excused, "{} holds {:?} for {:?} where a fresh read gives {:?}", user, held, record, shown);
+                prop_assert!(
+                    is_excused,
+                    "{} holds {:?} for {:?} where a fresh read gives {:?}",
+                    user,
+                    held,
+                    record,
+                    shown
+                );
             }
         }
         Ok(())

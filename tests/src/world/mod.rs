@@ -235,7 +235,12 @@ impl World {
             return Ok(Some(self.sessions[*number].session.clone()));
         }
         self.ask(Ask::Open { user: user.clone(), device: device.clone(), by_service })?;
-        Ok(self.model.newest.get(&key).map(|number| self.sessions[*number].session.clone()).filter(|session| session.by_service == by_service))
+        Ok(self
+            .model
+            .newest
+            .get(&key)
+            .map(|number| self.sessions[*number].session.clone())
+            .filter(|session| session.by_service == by_service))
     }
 
     /// The engine's form of a command, and what tells that its session was replaced.
@@ -294,9 +299,7 @@ impl World {
                 Command::Settings { caller: caller(&by), conversation, open, history, fanout }
             }
             Ask::Mute { user, conversation, muted } => Command::Mute { user, conversation, muted },
-            Ask::Read { user, conversation, through } => {
-                Command::Read { user, conversation, through: Seq(through) }
-            }
+            Ask::Read { user, conversation, through } => Command::Read { user, conversation, through: Seq(through) },
             Ask::Revoke { user, device } => Command::Revoke { user, device },
         };
         (command, replaced)

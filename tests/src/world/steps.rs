@@ -45,16 +45,23 @@ impl World {
                 let name = pick_conversation(&state, conversation);
                 let target = pick_target(&state, self, &name, target);
                 let by = self.usually_author(&state, &name, target, by);
-                self.numbered(&state, &name, by, |session, client_seq| {
-                    Ask::Edit { session, client_seq, conversation: name.clone(), target, body: pick_body(body) }
+                self.numbered(&state, &name, by, |session, client_seq| Ask::Edit {
+                    session,
+                    client_seq,
+                    conversation: name.clone(),
+                    target,
+                    body: pick_body(body),
                 })
             }
             Step::Recall { conversation, by, target } => {
                 let name = pick_conversation(&state, conversation);
                 let target = pick_target(&state, self, &name, target);
                 let by = self.usually_author(&state, &name, target, by);
-                self.numbered(&state, &name, by, |session, client_seq| {
-                    Ask::Recall { session, client_seq, conversation: name.clone(), target }
+                self.numbered(&state, &name, by, |session, client_seq| Ask::Recall {
+                    session,
+                    client_seq,
+                    conversation: name.clone(),
+                    target,
                 })
             }
             Step::Burst { user, device, sends, cut } => {
@@ -92,11 +99,19 @@ impl World {
         let ask = match step {
             Step::Add { caller, conversation, members } => {
                 let conversation = find(conversation);
-                Ask::Add { caller: pick_caller(state, &conversation, caller), conversation, members: pick_users(members) }
+                Ask::Add {
+                    caller: pick_caller(state, &conversation, caller),
+                    conversation,
+                    members: pick_users(members),
+                }
             }
             Step::Remove { caller, conversation, members } => {
                 let conversation = find(conversation);
-                Ask::Remove { caller: pick_caller(state, &conversation, caller), conversation, members: pick_users(members) }
+                Ask::Remove {
+                    caller: pick_caller(state, &conversation, caller),
+                    conversation,
+                    members: pick_users(members),
+                }
             }
             Step::Join { user, conversation } => {
                 Ask::Join { user: user_name(user.into()), conversation: pick_channel(state, conversation) }
@@ -153,7 +168,9 @@ impl World {
             Number::Next => make(session, next),
             Number::Ahead(more) => make(session, next + u64::from(more)),
             Number::Zero => make(session, 0),
-            Number::Reuse(which) => make(session, if numbered.is_empty() { next } else { 1 + u64::from(which) % (next - 1) }),
+            Number::Reuse(which) => {
+                make(session, if numbered.is_empty() { next } else { 1 + u64::from(which) % (next - 1) })
+            }
             Number::Repeat(which) => match earlier(which) {
                 Some(position) => self.same_again(session, position),
                 None => make(session, next),
@@ -179,8 +196,12 @@ impl World {
 
     /// A send in any session of this opening, replaced or not.
     fn send_stale(&mut self, state: &State, session: u8, conversation: u8) -> Check {
-        let open: Vec<Session> =
-            self.sessions.iter().filter(|opened| opened.is_of_this_opening).map(|opened| opened.session.clone()).collect();
+        let open: Vec<Session> = self
+            .sessions
+            .iter()
+            .filter(|opened| opened.is_of_this_opening)
+            .map(|opened| opened.session.clone())
+            .collect();
         let Some(session) = open.get(usize::from(session) % open.len().max(1)).cloned() else { return Ok(()) };
         let device = state.device(&session.user, &session.device).expect("it had a session");
         let client_seq = device.numbered.len() as u64 + 1;
@@ -191,11 +212,12 @@ impl World {
 
     /// Edits and recalls by others are refused; most are by the target's author.
     fn usually_author(&self, state: &State, name: &str, target: u64, by: By) -> By {
-        let author = state.conversation(name).filter(|_| target > 0 && !by.actor.is_multiple_of(5)).and_then(|conversation| {
-            let position = *conversation.outbox.get(target as usize - 1)?;
-            let author = &self.model.record(position).author;
-            conversation.current().iter().position(|member| *member == author)
-        });
+        let author =
+            state.conversation(name).filter(|_| target > 0 && !by.actor.is_multiple_of(5)).and_then(|conversation| {
+                let position = *conversation.outbox.get(target as usize - 1)?;
+                let author = &self.model.record(position).author;
+                conversation.current().iter().position(|member| *member == author)
+            });
         match author {
             // As `pick_actor` reads it.
             Some(place) => By { actor: place as u16 * 10 + 1, ..by },

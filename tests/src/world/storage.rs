@@ -89,7 +89,8 @@ impl World {
 
     /// Each unclean opening begins an epoch; one that failed half way may have used up its number.
     fn learn_epoch(&mut self, is_unclean: bool) -> Check {
-        let start = self.engine().sync(&user_name(0), Start::Beginning, SyncLimits { records_max: 1, ..Default::default() });
+        let start =
+            self.engine().sync(&user_name(0), Start::Beginning, SyncLimits { records_max: 1, ..Default::default() });
         let checkpoint = start.map_err(|error| failed("sync", &error))?.checkpoint;
         let epoch = checkpoint.map_or(self.epoch, |checkpoint| checkpoint.epoch);
         prop_assert_eq!(epoch > self.epoch, is_unclean, "epoch {} follows {}", epoch, self.epoch);
@@ -252,7 +253,9 @@ impl World {
         for (place, answer) in answers {
             let (ask, done) = &expected[place];
             match answer {
-                Err(error) if matches!(error.code, Code::OutcomeUnknown | Code::Poisoned | Code::Busy) => is_over = true,
+                Err(error) if matches!(error.code, Code::OutcomeUnknown | Code::Poisoned | Code::Busy) => {
+                    is_over = true
+                }
                 Err(error) => prop_assert_eq!(Some(error.code), done.clone().err(), "{:?}", ask),
                 Ok(outcome) => {
                     prop_assert!(!is_over, "{:?} was acknowledged after a failure", ask);

@@ -103,13 +103,18 @@ fn say(engine: &Engine, author: &str, conversation: &str) -> Seq {
 
 /// A conversation with somebody in every role; its seqs of a message by each of them and of one by a bystander.
 fn stage(engine: &Engine, kind: Kind, id: &str) {
-    let users: &[&str] = if kind == Kind::Direct { &["member", "bystander"] } else { &["owner", "admin", "member", "former", "bystander"] };
+    let users: &[&str] = if kind == Kind::Direct {
+        &["member", "bystander"]
+    } else {
+        &["owner", "admin", "member", "former", "bystander"]
+    };
     let users: Vec<Arc<str>> = users.iter().map(|user| name(user)).collect();
     run(engine, conversation(kind, id, &users));
     if kind == Kind::Direct {
         return;
     }
-    let role = |user: &str, role| Command::Role { caller: Caller::Service, conversation: name(id), user: name(user), role };
+    let role =
+        |user: &str, role| Command::Role { caller: Caller::Service, conversation: name(id), user: name(user), role };
     run(engine, role("admin", Role::Admin));
 }
 
@@ -142,7 +147,8 @@ fn call(engine: &Engine, what: &str, kind: Kind, role: &str, id: &str) -> Result
         let session = session(engine, author, "own", role == "service");
         (session, session.last_client_seq + 1)
     };
-    let settings = |open, history, fanout| Command::Settings { caller: by.clone(), conversation: name(id), open, history, fanout };
+    let settings =
+        |open, history, fanout| Command::Settings { caller: by.clone(), conversation: name(id), open, history, fanout };
     let edit = |target| {
         let (session, client_seq) = numbered();
         Command::Edit { session, client_seq, conversation: name(id), target, body: "edited".into() }
@@ -151,7 +157,8 @@ fn call(engine: &Engine, what: &str, kind: Kind, role: &str, id: &str) -> Result
         let (session, client_seq) = numbered();
         Command::Recall { session, client_seq, conversation: name(id), target }
     };
-    let remove = |member: &str| Command::Remove { caller: by.clone(), conversation: name(id), members: vec![name(member)] };
+    let remove =
+        |member: &str| Command::Remove { caller: by.clone(), conversation: name(id), members: vec![name(member)] };
     engine.execute(match what {
         "send" => {
             let (session, client_seq) = numbered();
@@ -350,8 +357,12 @@ fn redactions_outside_the_intervals() {
     let author = session(&engine, "owner", "own", false);
     let (edited, recalled) = (say(&engine, "owner", "g"), say(&engine, "owner", "g"));
     run(&engine, Command::Leave { user: name("former"), conversation: name("g") });
-    let edit = |client_seq, body: &'static str| {
-        Command::Edit { session: author, client_seq, conversation: name("g"), target: edited, body: body.into() }
+    let edit = |client_seq, body: &'static str| Command::Edit {
+        session: author,
+        client_seq,
+        conversation: name("g"),
+        target: edited,
+        body: body.into(),
     };
     run(&engine, edit(1, "while it was away"));
     run(&engine, Command::Recall { session: author, client_seq: 2, conversation: name("g"), target: recalled });

@@ -40,7 +40,11 @@ fn options() -> Options {
         segment_bytes_max: 256 << 10,
         // Persists and kills are to meet.
         persist_head_bytes: 64 << 10,
-        fanout: highwater_engine::options::FanoutThresholds { write_members_max: 4, read_members_min: 3, dwell_ms_min: 0 },
+        fanout: highwater_engine::options::FanoutThresholds {
+            write_members_max: 4,
+            read_members_min: 3,
+            dwell_ms_min: 0,
+        },
         ..Options::default()
     }
 }
@@ -83,10 +87,13 @@ fn acknowledged_sends_survive_kills() {
 fn begin(dir: &Path) {
     let engine = Engine::open(dir, options()).unwrap();
     let members: Vec<_> = (0..USERS).map(member).collect();
-    for (name, count, fanout) in [("small", 3, Fanout::Auto), ("large", USERS, Fanout::Auto), ("pinned", USERS, Fanout::Write)] {
+    for (name, count, fanout) in
+        [("small", 3, Fanout::Auto), ("large", USERS, Fanout::Auto), ("pinned", USERS, Fanout::Write)]
+    {
         engine.execute(conversation(Kind::Group, name, &members[..count])).unwrap();
         let caller = Caller::Service;
-        let pin = Command::Settings { caller, conversation: name.into(), open: None, history: None, fanout: Some(fanout) };
+        let pin =
+            Command::Settings { caller, conversation: name.into(), open: None, history: None, fanout: Some(fanout) };
         engine.execute(pin).unwrap();
     }
     // Whoever is not a member of the small one is sent for by the service.
@@ -205,7 +212,10 @@ fn verify(dir: &Path, history: &History, newest: &[(usize, u64)], round: u64) {
         let entry = by_position.get(&receipt.position.0);
         let entry = entry.unwrap_or_else(|| panic!("round {round}: send {number} of user {user} is lost: {receipt:?}"));
         let (conversation, body) = planned(*user, *number);
-        assert_eq!((entry.conversation.as_ref(), entry.seq, entry.time_ms), (conversation, receipt.seq, receipt.time_ms));
+        assert_eq!(
+            (entry.conversation.as_ref(), entry.seq, entry.time_ms),
+            (conversation, receipt.seq, receipt.time_ms)
+        );
         assert_eq!(message(entry), Some(&body[..]), "round {round}: send {number} of user {user}");
     }
     check_contiguous(&records);
@@ -218,7 +228,10 @@ fn verify(dir: &Path, history: &History, newest: &[(usize, u64)], round: u64) {
     for (user, mut numbers) in numbers {
         let session = session(&engine, &member(user), "d", true);
         numbers.sort_unstable();
-        assert!(numbers.iter().copied().eq(1..=session.last_client_seq), "round {round}: user {user} has each number once");
+        assert!(
+            numbers.iter().copied().eq(1..=session.last_client_seq),
+            "round {round}: user {user} has each number once"
+        );
         for (_, number) in newest.iter().filter(|(author, _)| *author == user).step_by(16) {
             let (conversation, body) = planned(user, *number);
             let again = engine.execute(send(session, *number, conversation, body)).unwrap();

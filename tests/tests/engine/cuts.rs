@@ -159,7 +159,8 @@ fn the_power_is_cut_at_every_sync() {
             world.check_everything().unwrap();
         }
         // The client sends what it does not know of again, and goes on.
-        if let Some(ask) = in_flight.filter(|ask| !matches!(ask, Ask::Send(_) | Ask::Edit { .. } | Ask::Recall { .. })) {
+        if let Some(ask) = in_flight.filter(|ask| !matches!(ask, Ask::Send(_) | Ask::Edit { .. } | Ask::Recall { .. }))
+        {
             world.ask(ask).unwrap();
         }
         cuts += 1;

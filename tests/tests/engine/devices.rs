@@ -93,9 +93,8 @@ fn repeats_get_the_same_receipt() {
         let (conversation, target) = ("g".into(), sent.seq);
         Command::Edit { session, client_seq: number, conversation, target, body: "better".into() }
     };
-    let recall = |session, number| {
-        Command::Recall { session, client_seq: number, conversation: "g".into(), target: sent.seq }
-    };
+    let recall =
+        |session, number| Command::Recall { session, client_seq: number, conversation: "g".into(), target: sent.seq };
     let edited = receipt(&engine, edit(first, 2));
     let recalled = receipt(&engine, recall(first, 3));
     assert_eq!(receipt(&engine, send(first, 1, "g", "hello")), repeated(&sent), "in the same session");
@@ -123,12 +122,7 @@ fn repeats_get_the_same_receipt() {
             ("another conversation", send(session, 1, "h", "hello")),
             ("another command", edit(session, 1)),
             ("a send in place of an edit", send(session, 2, "g", "better")),
-            ("another target", Command::Recall {
-                session,
-                client_seq: 3,
-                conversation: "g".into(),
-                target: Seq(1),
-            }),
+            ("another target", Command::Recall { session, client_seq: 3, conversation: "g".into(), target: Seq(1) }),
         ] {
             assert_eq!(refusal(&engine, command), Code::Conflict, "{what} after {step}");
         }

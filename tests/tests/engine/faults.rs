@@ -237,7 +237,8 @@ fn a_damaged_index_file_is_refused() {
     engine.close().unwrap();
     let index = store.dir.path().join("index");
     let is_table = |path: &std::path::Path| path.extension().is_some_and(|extension| extension == "sst");
-    let tables: Vec<_> = std::fs::read_dir(&index).unwrap().map(|file| file.unwrap().path()).filter(|path| is_table(path)).collect();
+    let tables: Vec<_> =
+        std::fs::read_dir(&index).unwrap().map(|file| file.unwrap().path()).filter(|path| is_table(path)).collect();
     assert!(!tables.is_empty(), "the close persisted");
     for table in tables {
         let whole = std::fs::read(&table).unwrap();

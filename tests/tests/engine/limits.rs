@@ -28,7 +28,11 @@ fn assert_limit(engine: &Engine, command: Command, name: &str, value: u64) {
 }
 
 fn assert_error(error: Error, name: &str, value: u64) {
-    assert_eq!((error.code, error.limit.as_deref(), error.value), (Code::LimitExceeded, Some(name), Some(value)), "{error}");
+    assert_eq!(
+        (error.code, error.limit.as_deref(), error.value),
+        (Code::LimitExceeded, Some(name), Some(value)),
+        "{error}"
+    );
     assert!(error.message.contains(name) && error.message.contains(&value.to_string()), "{error}");
 }
 
@@ -91,7 +95,12 @@ fn limits_of_the_store() {
     engine.execute(conversation(Kind::Group, "h", &[member(0), member(1), member(2)])).unwrap();
     engine.execute(conversation(Kind::Group, "i", &[member(0)])).unwrap();
     assert_limit(&engine, conversation(Kind::Group, "j", &[member(0)]), "conversations_per_user_max", 3);
-    assert_limit(&engine, conversation(Kind::Group, "j", &[member(1), member(2), member(3), member(0)]), "conversations_per_user_max", 3);
+    assert_limit(
+        &engine,
+        conversation(Kind::Group, "j", &[member(1), member(2), member(3), member(0)]),
+        "conversations_per_user_max",
+        3,
+    );
     // Leaving makes room for the user, but its row stays.
     engine.execute(Command::Leave { user: member(0), conversation: "i".into() }).unwrap();
     engine.execute(conversation(Kind::Group, "j", &[member(0), member(1)])).unwrap();
@@ -164,7 +173,11 @@ fn pages_are_bounded() {
     while !page.caught_up {
         page = engine.sync_next("user-1", page.next, SyncLimits::default()).unwrap();
         let bytes = |body: &Body| if let Body::Original(body) = body { body.len() } else { 0 };
-        let bytes: usize = page.records.iter().map(|entry| if let What::Message { body, .. } = &entry.what { bytes(body) } else { 0 }).sum();
+        let bytes: usize = page
+            .records
+            .iter()
+            .map(|entry| if let What::Message { body, .. } = &entry.what { bytes(body) } else { 0 })
+            .sum();
         assert!(bytes <= DELTA_BYTES_MAX, "{bytes} bytes in a delta");
     }
 }
@@ -186,8 +199,14 @@ fn nonsense_is_refused() {
         ("no side", conversation(Kind::Direct, "d", &[])),
         ("a taken name", conversation(Kind::Channel, "g", &[member(0)])),
         ("a seq beyond the head", Command::Read { user: member(0), conversation: "g".into(), through: Seq(u64::MAX) }),
-        ("a target that is no message", Command::Recall { session: mine, client_seq: 1, conversation: "g".into(), target: Seq(1) }),
-        ("a target beyond the head", Command::Recall { session: mine, client_seq: 1, conversation: "g".into(), target: Seq(u64::MAX) }),
+        (
+            "a target that is no message",
+            Command::Recall { session: mine, client_seq: 1, conversation: "g".into(), target: Seq(1) },
+        ),
+        (
+            "a target beyond the head",
+            Command::Recall { session: mine, client_seq: 1, conversation: "g".into(), target: Seq(u64::MAX) },
+        ),
         ("target zero", Command::Recall { session: mine, client_seq: 1, conversation: "g".into(), target: Seq(0) }),
         ("an unknown device", Command::Revoke { user: member(0), device: "never".into() }),
         ("an unknown user", Command::Leave { user: member(77), conversation: "g".into() }),

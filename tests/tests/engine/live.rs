@@ -122,7 +122,9 @@ fn readers_of_every_pace_see_the_same() {
 
 fn set_fanout(engine: &Engine, fanout: Fanout) {
     let (caller, conversation) = (Caller::Service, "g".into());
-    engine.execute(Command::Settings { caller, conversation, open: None, history: None, fanout: Some(fanout) }).unwrap();
+    engine
+        .execute(Command::Settings { caller, conversation, open: None, history: None, fanout: Some(fanout) })
+        .unwrap();
 }
 
 fn write(engine: &Engine, user: usize) {

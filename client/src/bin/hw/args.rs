@@ -293,8 +293,8 @@ pub(crate) struct Replay {
     /// Verify so many users, or all
     #[arg(long, value_name = "N|all", default_value = "50", value_parser = VerifyUsers::parse)]
     pub(crate) verify_users: VerifyUsers,
-    /// Most sessions at a time, from 1; each has a socket and some MiB of buffers
-    #[arg(long, value_name = "N", default_value = "128", value_parser = clap::value_parser!(u32).range(1..=900))]
+    /// Most sessions at a time, from 1 (above 900 as 900); each has a socket and some MiB of buffers
+    #[arg(long, value_name = "N", default_value = "128", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) sessions: u32,
     /// Write the report as JSON
     #[arg(long, value_name = "FILE")]

@@ -136,8 +136,7 @@ impl Model {
 
     pub(super) fn remove(&mut self, state: &State, caller: &Caller, name: &Name, members: &[Name]) -> Answer {
         let conversation = administered(state, caller, name, members)?;
-        let gone: Vec<Name> =
-            distinct(members).into_iter().filter(|user| conversation.role(user).is_some()).collect();
+        let gone: Vec<Name> = distinct(members).into_iter().filter(|user| conversation.role(user).is_some()).collect();
         if gone.is_empty() {
             return Ok(Done::Unchanged(name.clone()));
         }

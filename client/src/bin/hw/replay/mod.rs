@@ -29,6 +29,9 @@ use std::time::Duration;
 /// A replay gives up when nothing has come from the server for so long.
 const SILENCE_MAX: Duration = Duration::from_secs(60);
 
+/// Most sessions that are held, however many are allowed: each is an open file, of which a process usually has 1,024.
+const SESSIONS_MAX: u32 = 900;
+
 /// Connects users, and a service, to a server in dev mode.
 #[derive(Clone)]
 struct Connector {
@@ -66,7 +69,8 @@ pub(crate) async fn run(global: &Global, options: &args::Replay, output: &mut Ou
     prepare::conversations(&service, &plan).await?;
     service.close().await;
 
-    let sent = run::send(&plan, &connector, options.sessions as usize, limits.commands_in_flight_max).await?;
+    let sent = run::send(&plan, &connector, options.sessions.min(SESSIONS_MAX) as usize, limits.commands_in_flight_max)
+        .await?;
     let mut report = Report {
         messages: plan.len() as u64,
         refused: plan.refused,
