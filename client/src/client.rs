@@ -30,6 +30,7 @@ pub struct Client {
 struct Inner {
     orders: mpsc::Sender<Order>,
     states: watch::Receiver<ConnectionState>,
+    held_up: watch::Receiver<Option<Error>>,
     links: Links,
     config: Arc<Config>,
 }
@@ -80,9 +81,10 @@ impl Client {
         let config = Arc::new(config);
         let (orders, inbox) = mpsc::channel(ORDERS_MAX);
         let (publisher, states) = watch::channel(ConnectionState::Connecting);
+        let (refusals, held_up) = watch::channel(None);
         let links = Links::new();
-        driver::spawn(Arc::clone(&config), store, inbox, publisher, links.clone())?;
-        Ok(Self { inner: Arc::new(Inner { orders, states, links, config }) })
+        driver::spawn(Arc::clone(&config), store, inbox, publisher, refusals, links.clone())?;
+        Ok(Self { inner: Arc::new(Inner { orders, states, held_up, links, config }) })
     }
 
     /// Watches the connection.
@@ -174,6 +176,17 @@ impl Client {
         let (reply, flushed) = oneshot::channel();
         self.order(Order::Flush { reply }).await?;
         flushed.await.unwrap_or_else(|_| Err(closed()))
+    }
+
+    /// Waits until the server takes no sends for the time being, and gives the reason: `busy` or `read_only`. They stay
+    /// queued, and are tried again twice a second. Never resolves while the server takes them. May be cancelled.
+    pub async fn held_up(&self) -> Error {
+        let mut held_up = self.inner.held_up.clone();
+        match held_up.wait_for(Option::is_some).await.map(|error| error.clone()) {
+            Ok(Some(error)) => error,
+            // Whoever waits for a receipt learns that the client has closed.
+            Ok(None) | Err(_) => std::future::pending().await,
+        }
     }
 
     /// Makes a conversation. A repeated one (same creator, kind, id) is `Unchanged`.

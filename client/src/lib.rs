@@ -34,7 +34,7 @@
 //!   if the application writes inside the transaction that stores the checkpoint (`Batch::commit_with` of the SQLite
 //!   store).
 //! - Memory is bounded: unsent commands by [`ClientBuilder::outgoing_limits`], a subscription by one delta and the
-//!   connection's receive windows (about 2 MiB), everything else by small constants.
+//!   connection's receive windows (at most 4 MiB), everything else by small constants.
 //!
 //! # Errors
 //! [`Error`] says by its [`Code`] whether the same call may succeed later ([`Code::is_retryable`]) and whether anything

@@ -32,6 +32,8 @@ pub(crate) struct Outgoing {
     /// Seqs of the last acknowledged messages, for quotes.
     acknowledged: BTreeMap<LocalId, u64>,
     session: Option<Window>,
+    /// Why the server takes nothing for now.
+    held_up: Option<Error>,
     changes: Vec<QueueChange>,
     finished: Vec<(LocalId, Result<Receipt, Error>)>,
 }
@@ -120,6 +122,7 @@ impl Outgoing {
             bytes_max,
             acknowledged: BTreeMap::new(),
             session: None,
+            held_up: None,
             changes: Vec::new(),
             finished: Vec::new(),
         };
@@ -138,6 +141,11 @@ impl Outgoing {
 
     pub(crate) fn is_empty(&self) -> bool {
         self.entries.is_empty()
+    }
+
+    /// Why the server takes nothing for now: the last refusal that says *later*, until something is accepted.
+    pub(crate) fn held_up(&self) -> Option<&Error> {
+        self.held_up.as_ref()
     }
 
     /// Everything queued, in order.
@@ -197,6 +205,7 @@ impl Outgoing {
     /// The session ended; what was under way stays in the queue.
     pub(crate) fn disconnected(&mut self) {
         self.session = None;
+        self.held_up = None;
         for entry in &mut self.entries {
             entry.in_flight = false;
         }
@@ -266,6 +275,7 @@ impl Outgoing {
         let error = match answer {
             Ok(receipt) => {
                 session.last = session.last.max(number);
+                self.held_up = None;
                 self.finish(index, Ok(receipt));
                 return Verdict::Continue;
             }
@@ -289,6 +299,7 @@ impl Outgoing {
             Meaning::Later => {
                 session.rewinding = true;
                 session.resume_at = Some(now + RETRY_AFTER);
+                self.held_up = Some(error);
                 Verdict::Continue
             }
             Meaning::Session => Verdict::EndSession(error),

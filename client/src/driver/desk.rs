@@ -13,7 +13,7 @@ use highwater_proto::id::{Incarnation, check_name};
 use highwater_proto::limits::{BODY_BYTES_CONFIGURABLE_MAX, MENTIONS_MAX};
 use highwater_proto::wire;
 use std::collections::{HashMap, VecDeque};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 /// An order that concerns the session.
 pub(super) enum Connected {
@@ -36,6 +36,7 @@ pub(super) struct Desk {
     queued: Vec<(oneshot::Sender<Result<Sending, Error>>, Sending)>,
     withdrawn: Vec<oneshot::Sender<Result<bool, Error>>>,
     flushing: Vec<oneshot::Sender<Result<(), Error>>>,
+    held_up: watch::Sender<Option<Error>>,
 }
 
 /// Whoever asked may have stopped waiting: that is no concern of the loop.
@@ -46,7 +47,13 @@ pub(super) fn tell<T>(reply: oneshot::Sender<T>, answer: T) {
 }
 
 impl Desk {
-    pub(super) fn new(config: &Config, store: Box<dyn OutgoingStore>, kept: Vec<Queued>, next_local: LocalId) -> Self {
+    pub(super) fn new(
+        config: &Config,
+        store: Box<dyn OutgoingStore>,
+        kept: Vec<Queued>,
+        next_local: LocalId,
+        held_up: watch::Sender<Option<Error>>,
+    ) -> Self {
         let outgoing = Outgoing::new(Vec::new(), next_local, config.outgoing_entries_max, config.outgoing_bytes_max);
         let mut desk = Self {
             outgoing,
@@ -58,6 +65,7 @@ impl Desk {
             queued: Vec::new(),
             withdrawn: Vec::new(),
             flushing: Vec::new(),
+            held_up,
         };
         desk.expect_receipts(&kept);
         desk.outgoing.adopt(kept);
@@ -131,6 +139,14 @@ impl Desk {
                 tell(receipt, result);
             }
         }
+        let held_up = self.outgoing.held_up();
+        self.held_up.send_if_modified(|told| {
+            let is_news = told.as_ref() != held_up;
+            if is_news {
+                *told = held_up.cloned();
+            }
+            is_news
+        });
         if self.outgoing.is_empty() {
             for reply in self.flushing.drain(..) {
                 tell(reply, Ok(()));

@@ -82,12 +82,13 @@ pub(crate) fn spawn(
     mut store: Box<dyn OutgoingStore>,
     orders: mpsc::Receiver<Order>,
     states: watch::Sender<ConnectionState>,
+    held_up: watch::Sender<Option<Error>>,
     links: Links,
 ) -> Result<(), Error> {
     let runtime = tokio::runtime::Handle::try_current()
         .map_err(|_| Error::new(Code::InvalidArgument, "a client has to be started within a Tokio runtime"))?;
     let (kept, next_local) = store.load()?;
-    let desk = Desk::new(&config, store, kept, next_local);
+    let desk = Desk::new(&config, store, kept, next_local, held_up);
     runtime.spawn(Driver { config, desk, orders, states, links }.run());
     Ok(())
 }

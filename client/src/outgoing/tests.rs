@@ -232,11 +232,11 @@ fn a_refusal_in_the_middle_of_a_pipeline_consumes_no_number() {
     world.enqueue_all(&["a", "-b", "c", "-d", "e", "f"]);
     let sent = world.transmit(256);
     assert_eq!(numbers(&sent), [1, 2, 3, 4, 5, 6]);
-    world.deliver(&sent[..3]);
+    world.deliver(&sent[..2]);
     assert_eq!(world.ended["-b"], Err(Code::NotAllowed));
     world.enqueue(message("g"));
     assert_eq!(world.transmit(256), [], "nothing new goes out while anything is under way");
-    world.deliver(&sent[3..]);
+    world.deliver(&sent[2..]);
     let again = world.transmit(256);
     assert_eq!(numbers(&again), [2, 3, 4, 5, 6], "c -d e f g");
     world.deliver(&again);
@@ -294,11 +294,13 @@ fn a_server_without_room_is_asked_again_after_a_pause() {
     assert_eq!(sent.len(), 1);
     let full = Error::new(Code::ReadOnly, "no space");
     assert_eq!(world.queue.answered(local, Err(full), world.now), Verdict::Continue);
+    assert_eq!(world.queue.held_up().map(|error| error.code), Some(Code::ReadOnly));
     assert_eq!(world.transmit(256), []);
     let at = world.queue.resume_at().expect("there is a time to go on");
     assert!(at > world.now);
     world.now = at;
     world.drain();
+    assert_eq!(world.queue.held_up(), None);
     assert_eq!(world.accepted(), ["a", "b"]);
 }
 

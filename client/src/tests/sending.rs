@@ -114,6 +114,20 @@ async fn a_read_session_sends_nothing() {
 }
 
 #[tokio::test]
+async fn a_server_without_space_is_named_and_asked_again() {
+    let server = Server::start();
+    let (client, mut peer) = connected(&server, client(&server), 0).await;
+    let mut sending = client.enqueue(recall(1)).await.unwrap();
+    let (id, _) = peer.request().await;
+    let full = Error::new(Code::ReadOnly, "no space");
+    peer.refuse(id, full.clone()).await;
+    assert_eq!(client.held_up().await, full);
+    let (id, _) = peer.request().await;
+    peer.receipt(id, 1, false).await;
+    sending.receipt().await.unwrap();
+}
+
+#[tokio::test]
 async fn a_takeover_leaves_what_was_under_way_with_an_unknown_outcome() {
     let server = Server::start();
     let (client, mut peer) = connected(&server, client(&server), 0).await;

@@ -88,5 +88,5 @@ fn dirty_soft(shared: &Shared) -> Vec<(DeviceId, SoftDevice)> {
     let mut dirty: Vec<DeviceId> = std::mem::take(&mut *shared.soft_dirty.lock()).into_iter().collect();
     dirty.sort_unstable();
     let soft = shared.soft.lock();
-    dirty.into_iter().filter_map(|device| Some((device, soft.get(&device)?.clone()))).collect()
+    dirty.into_iter().filter_map(|device| Some((device, *soft.get(&device)?))).collect()
 }

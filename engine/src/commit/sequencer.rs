@@ -131,7 +131,8 @@ impl Sequencer {
 
     /// Waits for something to do. False: end at once.
     fn take_input(&mut self, applied_before: Position) -> bool {
-        let mut must_wait = !self.more && !(self.finishing && self.pending.is_empty());
+        let is_done = self.finishing && self.pending.is_empty();
+        let mut must_wait = !self.more && !is_done;
         if must_wait && !self.pending.is_empty() {
             self.shared.sequencer_waits.store(true, Ordering::SeqCst);
             // What was applied since the last look may be what they wait for.

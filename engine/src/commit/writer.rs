@@ -40,13 +40,17 @@ impl Writer<'_> {
                 Err(RecvTimeoutError::Timeout) => self.settle(&mut unsynced_since),
                 Ok(WriterInput::End) | Err(RecvTimeoutError::Disconnected) => return self.log,
             }
-            if let (Durability::Crash { sync_interval }, Some(since)) = (self.shared.options.durability, unsynced_since)
-            {
-                if since.elapsed() >= sync_interval {
-                    // The failure, if any, has poisoned the engine, which tells everybody.
-                    let _synced = self.sync_appended(&mut unsynced_since);
-                }
+            if self.is_sync_due(unsynced_since) {
+                // The failure, if any, has poisoned the engine, which tells everybody.
+                let _synced = self.sync_appended(&mut unsynced_since);
             }
+        }
+    }
+
+    fn is_sync_due(&self, unsynced_since: Option<Instant>) -> bool {
+        match (self.shared.options.durability, unsynced_since) {
+            (Durability::Crash { sync_interval }, Some(since)) => since.elapsed() >= sync_interval,
+            _ => false,
         }
     }
 

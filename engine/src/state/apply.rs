@@ -7,7 +7,7 @@ use super::{Conversation, Device, Interval, Mark, Member, OutboxEntry, Redaction
 use highwater_proto::error::{Code, Error};
 use highwater_proto::id::{ConversationId, DeviceId, Epoch, Ordinal, Position, Seq, UserId};
 use highwater_proto::record::{Fact, Kind, Message, Mode, Record, Role, Settings};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// Whom a group of records concerns: those to be woken.
@@ -135,7 +135,7 @@ impl State {
         };
         owner.devices.push(id);
         let name: Arc<str> = name.into();
-        self.names.devices.entry(user).or_insert_with(HashMap::new).insert(name.clone(), id);
+        self.names.devices.entry(user).or_default().insert(name.clone(), id);
         self.devices.push(Device { name, user, registered: true, last_client_seq: 0, last_position: Position::ZERO });
         self.dirty.devices.insert(id);
         Ok(())

@@ -9,6 +9,8 @@
 //!   users (development); removing somebody unknown changes nothing.
 //! - A message may be sent by the service in the name of somebody who is not a member, except to a direct conversation.
 
+#![expect(clippy::result_large_err, reason = "an early verdict is as ordinary as any other; boxing it would cost more")]
+
 mod create;
 mod devices;
 mod membership;
