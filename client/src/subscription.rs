@@ -4,123 +4,27 @@
 //! server down and costs no memory here. A delta counts as delivered when it is committed; after a break the server is
 //! asked for what follows the last committed one, so that every event comes at least once.
 
+mod batch;
+mod event;
+mod stream;
+
 use crate::client::Client;
 use crate::driver::{DeltaStream, Order};
-use crate::model::{Conversation, Gap, Record};
 use crate::store::{Checkpoint, CheckpointStore, MemoryCheckpoints};
-use bytes::Bytes;
-use futures_core::Stream;
+pub use batch::Batch;
+pub use event::{Event, ResetReason, Start, SubscribeOptions};
 use highwater_proto::error::{Code, Error};
 use highwater_proto::id::Incarnation;
 use highwater_proto::wire;
 use std::collections::VecDeque;
 use std::fmt;
-use std::future::Future;
-use std::pin::Pin;
-use std::task::{Context, Poll};
 use std::time::Duration;
+pub use stream::EventStream;
+use stream::Step;
 use tokio::sync::oneshot;
 
 /// How long to wait before the server is asked again for what it refused for now.
 const RETRY_AFTER: Duration = Duration::from_millis(100);
-
-/// Where a subscription begins.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Start {
-    /// At the stored checkpoint; without one, from the start.
-    #[default]
-    Resume,
-    /// At the stored checkpoint; without one, with a snapshot of the conversations.
-    ResumeOrSnapshot,
-    /// From the start, whatever is stored.
-    FromStart,
-    /// With a snapshot of the conversations, whatever is stored.
-    Snapshot,
-}
-
-/// What a subscription asks for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SubscribeOptions {
-    /// Where it begins.
-    pub start: Start,
-    /// Messages per conversation in what was missed, above which the older ones come as a gap. 0: never.
-    pub per_conversation_max: u32,
-    /// Records per delta. 0: the server's limit.
-    pub records_max: u32,
-    /// Go on with what is new after catching up; otherwise the subscription ends then.
-    pub live: bool,
-}
-
-impl Default for SubscribeOptions {
-    fn default() -> Self {
-        Self { start: Start::Resume, per_conversation_max: 0, records_max: 0, live: true }
-    }
-}
-
-/// Why a device starts anew.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ResetReason {
-    /// It was asked for.
-    Requested,
-    /// The server's history is not a continuation of what the device knew: drop everything held.
-    Incarnation,
-    /// Records that the device may hold were lost on the server: drop everything held that is newer than the snapshot.
-    Epoch,
-    /// The device was away for longer than the server keeps its past.
-    Horizon,
-    /// A reason that this build does not know.
-    Other(String),
-}
-
-impl ResetReason {
-    fn parse(reason: String) -> Self {
-        match reason.as_str() {
-            "requested" => ResetReason::Requested,
-            "incarnation" => ResetReason::Incarnation,
-            "epoch" => ResetReason::Epoch,
-            "horizon" => ResetReason::Horizon,
-            _ => ResetReason::Other(reason),
-        }
-    }
-
-    /// The stable name, as it stands on the wire.
-    pub fn as_str(&self) -> &str {
-        match self {
-            ResetReason::Requested => "requested",
-            ResetReason::Incarnation => "incarnation",
-            ResetReason::Epoch => "epoch",
-            ResetReason::Horizon => "horizon",
-            ResetReason::Other(reason) => reason,
-        }
-    }
-}
-
-/// What a subscription yields.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Event {
-    /// A record. The same one may come again after a break; (conversation, seq) or the position tells.
-    Record(Record),
-    /// Messages that were left out.
-    Gap(Gap),
-    /// The device starts anew: a snapshot of its conversations follows, then a checkpoint.
-    Reset {
-        /// Why.
-        reason: ResetReason,
-    },
-    /// A conversation of a snapshot. Its ranges count as gaps.
-    Conversation(Box<Conversation>),
-    /// Everything in `(from, to]` has been delivered, or was in a stated gap.
-    Checkpoint {
-        /// Covers the positions above this,
-        from: u64,
-        /// up to and including this.
-        to: u64,
-        /// What to go on from.
-        checkpoint: Bytes,
-        /// Whether nothing newer was visible when the server said so.
-        caught_up: bool,
-    },
-}
 
 /// A stream of events that goes on by itself after breaks.
 ///
@@ -186,8 +90,8 @@ impl<S: CheckpointStore> Subscription<S> {
     /// A batch that was dropped without being committed comes again. May be cancelled.
     ///
     /// # Errors
-    /// Why the client closed, or the server's refusal: the subscription has ended then. `protocol` if the delta does not
-    /// follow on what was committed, and `io` of the store: asking again goes on from the last committed one.
+    /// Why the client closed, the server's refusal, or the store's failure to load: the subscription has ended then.
+    /// `protocol` if a delta does not follow on what was committed: asking again goes on from there.
     pub async fn next_batch(&mut self) -> Result<Option<Batch<'_, S>>, Error> {
         if self.uncommitted {
             self.rewind();
@@ -207,7 +111,8 @@ impl<S: CheckpointStore> Subscription<S> {
     /// The next event; `None` as in [`next_batch`](Self::next_batch). May be cancelled.
     ///
     /// # Errors
-    /// As [`next_batch`](Self::next_batch).
+    /// As [`next_batch`](Self::next_batch), and `io` if the store could not keep the last batch's checkpoint: asking
+    /// again goes on from the one before.
     pub async fn next(&mut self) -> Option<Result<Event, Error>> {
         loop {
             if let Some(event) = self.pending.pop_front() {
@@ -376,109 +281,5 @@ impl<S: CheckpointStore> Subscription<S> {
         let Some(checkpoint) = checkpoint else { return };
         self.committed = true;
         self.client.acknowledge(checkpoint.bytes);
-    }
-}
-
-/// One delta: all its events, and the checkpoint that stands for them.
-#[must_use = "a batch that is not committed comes again"]
-pub struct Batch<'a, S: CheckpointStore> {
-    subscription: &'a mut Subscription<S>,
-    events: Vec<Event>,
-    checkpoint: Option<Checkpoint>,
-}
-
-impl<S: CheckpointStore> fmt::Debug for Batch<'_, S> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Batch").field("events", &self.events).finish_non_exhaustive()
-    }
-}
-
-impl<S: CheckpointStore> Batch<'_, S> {
-    /// What it holds, in order.
-    pub fn events(&self) -> &[Event] {
-        &self.events
-    }
-
-    /// Stores the checkpoint: what the batch holds is never asked for again. May wait for a disk.
-    ///
-    /// A page of a snapshot has no checkpoint before the last one; committing it says that it was taken.
-    ///
-    /// # Errors
-    /// `io` of the store; the batch comes again.
-    pub fn commit(self) -> Result<(), Error> {
-        self.subscription.commit(self.checkpoint)
-    }
-
-    /// The parts without committing: the subscription still counts it as handed out.
-    fn into_parts(self) -> (Vec<Event>, Option<Checkpoint>) {
-        (self.events, self.checkpoint)
-    }
-}
-
-#[cfg(feature = "sqlite")]
-impl Batch<'_, crate::store::SqliteCheckpoints> {
-    /// Stores the checkpoint and what `write` writes, in one transaction: each event takes effect exactly once.
-    /// Waits for the disk.
-    ///
-    /// # Errors
-    /// Those of `write`, and `io` of the store: nothing was stored then, and the batch comes again.
-    pub fn commit_with<T, E: From<Error>>(
-        self,
-        write: impl FnOnce(&rusqlite::Transaction<'_>, &[Event]) -> Result<T, E>,
-    ) -> Result<T, E> {
-        let incarnation = self.subscription.incarnation()?;
-        let store = &mut self.subscription.store;
-        let written = store.store_with(incarnation, self.checkpoint.as_ref(), |tx| write(tx, &self.events))?;
-        self.subscription.was_committed(self.checkpoint);
-        Ok(written)
-    }
-}
-
-type NextEvent<S> = Pin<Box<dyn Future<Output = (Box<Subscription<S>>, Option<Result<Event, Error>>)> + Send>>;
-
-enum Step<S: CheckpointStore> {
-    Ready(Box<Subscription<S>>),
-    Waiting(NextEvent<S>),
-    Ended,
-}
-
-/// A subscription's events as a [`Stream`], made by [`Subscription::into_stream`].
-pub struct EventStream<S: CheckpointStore> {
-    step: Step<S>,
-}
-
-impl<S: CheckpointStore> fmt::Debug for EventStream<S> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("EventStream").finish_non_exhaustive()
-    }
-}
-
-// Neither the box nor the pinned future moves when this does.
-impl<S: CheckpointStore> Unpin for EventStream<S> {}
-
-impl<S: CheckpointStore + Sync> Stream for EventStream<S> {
-    type Item = Result<Event, Error>;
-
-    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let mut waiting: NextEvent<S> = match std::mem::replace(&mut self.step, Step::Ended) {
-            Step::Ready(mut subscription) => Box::pin(async move {
-                let event = subscription.next().await;
-                (subscription, event)
-            }),
-            Step::Waiting(future) => future,
-            Step::Ended => return Poll::Ready(None),
-        };
-        match waiting.as_mut().poll(context) {
-            Poll::Pending => {
-                self.step = Step::Waiting(waiting);
-                Poll::Pending
-            }
-            Poll::Ready((subscription, event)) => {
-                if event.is_some() {
-                    self.step = Step::Ready(subscription);
-                }
-                Poll::Ready(event)
-            }
-        }
     }
 }

@@ -334,6 +334,22 @@ fn a_quote_waits_for_its_message_and_falls_with_it() {
     assert_eq!(error.code, Code::InvalidArgument);
 }
 
+/// The server was known by another name when the quoted message was queued and transmitted.
+#[test]
+fn what_is_found_at_the_welcome_goes_before_what_was_known() {
+    let mut world = World::new();
+    world.server.accepted.push(message("a"));
+    world.disk.rows = vec![Queued { local: LocalId(2), number: None, command: quoting("b", LocalId(1)) }];
+    world.restart();
+    world.bodies = HashMap::from([(LocalId(1), "a".to_owned()), (LocalId(2), "b".to_owned())]);
+    let found = Queued { local: LocalId(1), number: Some(1), command: message("a") };
+    world.disk.rows.push(found.clone());
+    world.queue.connected(1, vec![found]);
+    world.drain();
+    assert_eq!((&world.ended["a"], &world.ended["b"]), (&Ok(1), &Ok(2)));
+    assert_eq!(world.accepted(), ["a", "b"]);
+}
+
 #[test]
 fn only_what_was_never_numbered_can_be_withdrawn() {
     let mut world = World::new();

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use crate::command::{Caller, Command, Create, Destination, OpenSession, Outcome, Receipt, Send, SendSession};
+use crate::entry::{ResetReason, Start, SyncLimits};
 use crate::log::sim::SimDisk;
 use crate::{Engine, Options};
 use bytes::Bytes;
@@ -10,7 +11,7 @@ use highwater_proto::error::{Code, Error};
 use highwater_proto::id::Seq;
 use highwater_proto::record::{Fanout, Kind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::channel;
 
 struct Fixture {
@@ -184,4 +185,39 @@ fn a_large_group_switches_to_read_and_a_pin_switches_back() {
     };
     engine.execute(pin).unwrap();
     assert!(engine.dump().unwrap().contains("mode Write"));
+}
+
+#[test]
+fn a_clock_that_jumps_pins_the_future_for_a_minute_at_most_and_never_goes_back() {
+    let fixture = Fixture::new();
+    let clock = Arc::new(AtomicU64::new(1_000_000));
+    let source = clock.clone();
+    let options = Options { clock: Arc::new(move || source.load(Ordering::SeqCst)), ..fixture.options() };
+    let engine = Engine::open(fixture.directory.path(), options).unwrap();
+    let alice = session(&engine, "alice", "phone", Box::new(|| {}));
+    let first = receipt(engine.execute(message(alice, 1, to_bob(), "on time"))).time_ms;
+    assert_eq!(first, 1_000_000);
+    clock.store(1_000_000_000, Ordering::SeqCst);
+    let leapt = receipt(engine.execute(message(alice, 2, to_bob(), "far ahead"))).time_ms;
+    assert!((first + 60_000..first + 120_000).contains(&leapt), "{leapt}");
+    clock.store(1_000_500, Ordering::SeqCst);
+    let back = receipt(engine.execute(message(alice, 3, to_bob(), "back again"))).time_ms;
+    assert_eq!(back, leapt);
+}
+
+#[test]
+fn an_index_that_is_lost_is_rebuilt_from_the_log_under_a_new_incarnation() {
+    let fixture = Fixture::new();
+    let engine = fixture.open();
+    let alice = session(&engine, "alice", "phone", Box::new(|| {}));
+    receipt(engine.execute(message(alice, 1, to_bob(), "hello")));
+    let checkpoint = engine.sync("bob", Start::Beginning, SyncLimits::default()).unwrap().checkpoint.unwrap();
+    let before = engine.dump().unwrap();
+    engine.close().unwrap();
+    std::fs::remove_dir_all(fixture.directory.path().join("index")).unwrap();
+    let engine = fixture.open();
+    let without_incarnation = |dump: &str| dump.lines().skip(1).map(str::to_owned).collect::<Vec<_>>();
+    assert_eq!(without_incarnation(&engine.dump().unwrap()), without_incarnation(&before));
+    let delta = engine.sync("bob", Start::Checkpoint(checkpoint), SyncLimits::default()).unwrap();
+    assert_eq!(delta.reset, Some(ResetReason::Incarnation));
 }

@@ -116,8 +116,8 @@ impl Reader {
         Self { shared, user, place: Place::Start(start), limits }
     }
 
-    /// The next delta, which fits a frame: of names and members there may be more than of bodies, which alone are
-    /// counted by the engine. Then fewer records are taken.
+    /// The next delta, which fits a frame: the engine counts bodies and names, but neither gaps nor ranges. If those
+    /// make it too long, fewer records are taken.
     async fn next(&mut self) -> Result<wire::Delta, Error> {
         let mut limits = self.limits;
         loop {
@@ -134,17 +134,18 @@ impl Reader {
                 self.place = Place::Cursor(next);
                 return Ok(delta);
             }
-            if limits.records_max == 1 || count <= 1 {
-                let size = delta.encoded_len();
-                return Err(Error::limit(
-                    "wire_frame_bytes_max",
-                    WIRE_FRAME_BYTES_MAX as u64,
-                    format!("a delta of one record has {size} bytes"),
-                ));
-            }
-            limits.records_max = (count.min(DELTA_RECORDS_MAX) / 2).max(1);
+            let size = delta.encoded_len();
+            limits = fewer(limits, count).ok_or_else(|| {
+                Error::limit("wire_frame_bytes_max", WIRE_FRAME_BYTES_MAX as u64, format!("a delta has {size} bytes"))
+            })?;
         }
     }
+}
+
+/// Limits for half of what was in a delta that is too long for a frame; `None` if it cannot be halved.
+fn fewer(limits: SyncLimits, count: usize) -> Option<SyncLimits> {
+    (count > 1 && limits.records_max != 1)
+        .then(|| SyncLimits { records_max: (count.min(DELTA_RECORDS_MAX) / 2).max(1), ..limits })
 }
 
 /// A delta for the wire, the cursor after it, and how many records or conversations it has.
@@ -238,6 +239,18 @@ mod tests {
 
     fn delta(from: u64, to: u64, records: usize, caught_up: bool) -> wire::Delta {
         wire::Delta { from, to, caught_up, records: vec![wire::Record::default(); records], ..Default::default() }
+    }
+
+    #[test]
+    fn a_delta_that_is_too_long_is_halved_until_it_has_one_record() {
+        let (mut limits, mut halved) = (SyncLimits::default(), Vec::new());
+        let mut count = 5_000;
+        while let Some(smaller) = fewer(limits, count) {
+            halved.push(smaller.records_max);
+            (limits, count) = (smaller, smaller.records_max);
+        }
+        assert_eq!(halved, [500, 250, 125, 62, 31, 15, 7, 3, 1]);
+        assert!(fewer(SyncLimits { records_max: 1, ..limits }, 2).is_none());
     }
 
     #[test]

@@ -10,6 +10,7 @@ mod cuts;
 mod devices;
 mod faults;
 mod fixture;
+mod format;
 mod limits;
 mod live;
 mod model;

@@ -241,9 +241,9 @@ pub(crate) struct History {
     /// Only what is above this number, the nearest
     #[arg(long, value_name = "SEQ")]
     pub(crate) after: Option<u64>,
-    /// At most so many records
-    #[arg(long, value_name = "N", default_value = "100", value_parser = clap::value_parser!(u32).range(1..))]
-    pub(crate) limit: u32,
+    /// At most so many records [default: all]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) limit: Option<u32>,
 }
 
 #[derive(Args, Debug)]

@@ -62,6 +62,7 @@ impl Failure {
     }
 
     /// What went wrong, for people.
+    #[cfg(test)]
     pub(crate) fn message(&self) -> &str {
         &self.message
     }

@@ -12,11 +12,13 @@ use highwater_proto::limits::PAGE_ENTRIES_MAX;
 /// Prints a conversation's records by ascending seq, as many pages as it takes.
 pub(crate) async fn history(login: &Login, history: &args::History, output: &mut Output) -> Result<(), Failure> {
     let client = login.connect().await?;
-    let limit = history.limit as usize;
+    let limit = history.limit.map_or(usize::MAX, |limit| limit as usize);
     let mut page = match (history.before, history.after) {
         (Some(before), _) => Page::Before(before),
         (None, Some(after)) => Page::After(after),
-        (None, None) => Page::Newest,
+        (None, None) if history.limit.is_some() => Page::Newest,
+        // All of it comes in order.
+        (None, None) => Page::After(0),
     };
     // Pages that go back come newest first; they are printed in the order of the conversation.
     let mut pages: Vec<Vec<Record>> = Vec::new();

@@ -20,6 +20,7 @@ use crate::failure::Failure;
 use crate::output::Output;
 use highwater_client::{ClientBuilder, SessionKind};
 use plan::Plan;
+use progress::Style;
 use report::Report;
 use source::Source;
 use std::path::Path;
@@ -32,11 +33,12 @@ const SILENCE_MAX: Duration = Duration::from_secs(60);
 /// Most sessions that are held, however many are allowed: each is an open file, of which a process usually has 1,024.
 const SESSIONS_MAX: u32 = 900;
 
-/// Connects users, and a service, to a server in dev mode.
+/// Connects users, and a service, to a server in dev mode; and says how to tell what they have done.
 #[derive(Clone)]
 struct Connector {
     dev: Arc<Dev>,
     server: Option<String>,
+    progress: Style,
 }
 
 impl Connector {
@@ -60,13 +62,17 @@ pub(crate) async fn run(global: &Global, options: &args::Replay, output: &mut Ou
             "a replay mints its authors' tokens: --dev DIR, the data directory of a server with --dev",
         ));
     };
-    let connector = Connector { dev: Arc::new(Dev::open(directory)?), server: global.server.clone() };
+    let connector = Connector {
+        dev: Arc::new(Dev::open(directory)?),
+        server: global.server.clone(),
+        progress: Style::suitable(global.json),
+    };
     let source = Source::read(&options.events, &options.members, options.conversations)?;
     let service = connector.service().connect().await?;
     let limits = service.connected().await?;
     let skipped = source.skipped;
     let plan = Arc::new(Plan::new(source, usize::try_from(limits.body_bytes_max).unwrap_or(usize::MAX)));
-    prepare::conversations(&service, &plan).await?;
+    prepare::conversations(&service, &plan, connector.progress).await?;
     service.close().await;
 
     let sent = run::send(&plan, &connector, options.sessions.min(SESSIONS_MAX) as usize, limits.commands_in_flight_max)

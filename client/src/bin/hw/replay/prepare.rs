@@ -4,7 +4,7 @@
 
 use super::SILENCE_MAX;
 use super::plan::Plan;
-use super::progress::Progress;
+use super::progress::{Progress, Style};
 use crate::failure::Failure;
 use highwater_client::{Change, Client, Kind, NewConversation};
 use highwater_proto::error::Error;
@@ -22,8 +22,8 @@ const AT_A_TIME: usize = 64;
 const RETRY_PAUSE: Duration = Duration::from_millis(100);
 
 /// Makes all conversations of the plan; `service` has a service's token.
-pub(crate) async fn conversations(service: &Client, plan: &Arc<Plan>) -> Result<(), Failure> {
-    let mut progress = Progress::new("conversations", plan.source.conversations.len() as u64);
+pub(crate) async fn conversations(service: &Client, plan: &Arc<Plan>, style: Style) -> Result<(), Failure> {
+    let mut progress = Progress::new(style, "conversations", plan.source.conversations.len() as u64);
     let next = Arc::new(AtomicUsize::new(0));
     let (done, mut made) = mpsc::channel(AT_A_TIME);
     let mut workers = JoinSet::new();

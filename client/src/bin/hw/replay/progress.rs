@@ -3,12 +3,35 @@
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::{IsTerminal, Write};
 
-/// Without a terminal, a line for each such part of the whole.
+/// How progress is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Style {
+    /// A bar that moves.
+    Bar,
+    /// A line now and then.
+    Lines,
+    /// Not at all: standard error is read by a program.
+    Silent,
+}
+
+impl Style {
+    /// The one that suits those who read standard error.
+    pub(crate) fn suitable(json: bool) -> Self {
+        match (std::io::stderr().is_terminal(), json) {
+            (true, _) => Style::Bar,
+            (false, true) => Style::Silent,
+            (false, false) => Style::Lines,
+        }
+    }
+}
+
+/// With [`Style::Lines`], a line for each such part of the whole.
 const LINES: u64 = 50;
 
 /// Tells how much of a whole is done, on standard error.
 pub(crate) struct Progress {
     what: &'static str,
+    style: Style,
     bar: Option<ProgressBar>,
     total: u64,
     done: u64,
@@ -17,15 +40,15 @@ pub(crate) struct Progress {
 
 impl Progress {
     /// Nothing of `total` is done. `what` names the work.
-    pub(crate) fn new(what: &'static str, total: u64) -> Self {
-        let bar = std::io::stderr().is_terminal().then(|| {
-            let style = ProgressStyle::with_template("{prefix:>12} [{bar:40}] {pos}/{len} {per_sec} eta {eta}");
+    pub(crate) fn new(style: Style, what: &'static str, total: u64) -> Self {
+        let bar = (style == Style::Bar).then(|| {
+            let template = ProgressStyle::with_template("{prefix:>12} [{bar:40}] {pos}/{len} {per_sec} eta {eta}");
             let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr());
             bar.set_prefix(what);
             // The template is fixed; if it were wrong, the default one would do.
-            if let Ok(style) = style { bar.with_style(style) } else { bar }
+            if let Ok(template) = template { bar.with_style(template) } else { bar }
         });
-        Self { what, bar, total, done: 0, told: 0 }
+        Self { what, style, bar, total, done: 0, told: 0 }
     }
 
     /// So much is done now.
@@ -33,6 +56,7 @@ impl Progress {
         self.done = done;
         match &self.bar {
             Some(bar) => bar.set_position(done),
+            None if self.style == Style::Silent => {}
             None => {
                 let part = done * LINES / self.total.max(1);
                 if part > self.told {

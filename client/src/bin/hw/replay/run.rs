@@ -47,7 +47,7 @@ pub(crate) async fn send(
     in_flight_max: u32,
 ) -> Result<Sent, Failure> {
     let mut schedule = Schedule::new(Arc::clone(plan), sessions_max, in_flight_max);
-    let mut progress = Progress::new("messages", plan.len() as u64);
+    let mut progress = Progress::new(connector.progress, "messages", plan.len() as u64);
     let (reports, mut events) = mpsc::channel(EVENTS_MAX);
     let mut sessions: HashMap<u32, mpsc::UnboundedSender<Vec<u32>>> = HashMap::new();
     let mut sent = Sent::default();

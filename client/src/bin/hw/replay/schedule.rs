@@ -88,7 +88,8 @@ impl Schedule {
     }
 
     /// How many sessions are opening, open or closing.
-    pub(crate) fn held(&self) -> usize {
+    #[cfg(test)]
+    fn held(&self) -> usize {
         self.held
     }
 

@@ -26,7 +26,7 @@ pub(crate) struct Verified {
 /// Verifies all users, or some that are chosen by the source's seed.
 pub(crate) async fn verify(plan: &Arc<Plan>, connector: &Connector, count: VerifyUsers) -> Result<Verified, Failure> {
     let mut chosen = choose(plan, count).into_iter();
-    let mut progress = Progress::new("users", chosen.len() as u64);
+    let mut progress = Progress::new(connector.progress, "users", chosen.len() as u64);
     let mut verified = Verified { users: 0, outcome: Outcome::default() };
     let mut readers = JoinSet::new();
     loop {
@@ -69,7 +69,8 @@ async fn read(plan: Arc<Plan>, connector: Connector, user: u32, conversations: V
         error.message = format!("{name:?}: {}", error.message);
         Failure::from(error)
     };
-    let client = connector.reader(name).connect().await.map_err(explain)?;
+    // Not `connect`, which gives up at the first failure: the server may be on its way back.
+    let client = connector.reader(name).start().map_err(explain)?;
     let options = SubscribeOptions { start: Start::FromStart, live: false, ..SubscribeOptions::default() };
     let mut subscription = client.subscribe(options);
     let mut comparison = Comparison::new(&plan, &conversations);
