@@ -85,7 +85,8 @@ pub enum TokenKeysError {
 #[derive(Clone)]
 pub struct TokenKeys {
     keys: HashMap<String, DecodingKey>,
-    validation: Validation,
+    /// Boxed, for its size.
+    validation: Box<Validation>,
 }
 
 impl fmt::Debug for TokenKeys {
@@ -104,7 +105,7 @@ impl TokenKeys {
         validation.validate_exp = false;
         validation.validate_nbf = true;
         validation.leeway = TOKEN_LEEWAY_MS / 1000;
-        Self { keys: HashMap::new(), validation }
+        Self { keys: HashMap::new(), validation: Box::new(validation) }
     }
 
     /// Adds an Ed25519 public key in PEM form.

@@ -24,10 +24,12 @@ impl Fixture {
         Self { directory: tempfile::tempdir().unwrap(), disk: SimDisk::new() }
     }
 
+    fn options(&self) -> Options {
+        Options { disk: Some(Arc::new(self.disk.clone())), create_named_users: true, ..Options::default() }
+    }
+
     fn open(&self) -> Engine {
-        let options =
-            Options { disk: Some(Arc::new(self.disk.clone())), create_named_users: true, ..Options::default() };
-        Engine::open(self.directory.path(), options).unwrap()
+        Engine::open(self.directory.path(), self.options()).unwrap()
     }
 }
 

@@ -5,7 +5,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod access;
-mod crash;
+mod crash_loop;
 mod cuts;
 mod devices;
 mod faults;

@@ -103,7 +103,7 @@ fn begin(dir: &Path) {
 /// Runs the child until it has so many sends acknowledged, kills it, and returns what it said.
 fn run_and_kill(dir: &Path, target: u64) -> History {
     let mut child = Process::new(std::env::current_exe().unwrap())
-        .args(["--exact", "crash::child_under_load", "--nocapture", "--test-threads=1"])
+        .args(["--exact", "crash_loop::child_under_load", "--nocapture", "--test-threads=1"])
         .env(CHILD, dir)
         .stdout(Stdio::piped())
         .spawn()
