@@ -124,14 +124,21 @@ pub struct Case {
     pub create_named_users: bool,
     /// Persist often by itself.
     pub is_head_small: bool,
+    /// Durability mode `crash`: a power cut may lose what was not synced, and says so.
+    pub may_lose: bool,
     /// What is done.
     pub steps: Vec<Step>,
 }
 
 /// Random cases of `steps` commands.
 pub fn cases(steps: std::ops::Range<usize>) -> impl Strategy<Value = Case> {
-    (any::<bool>(), prop::bool::weighted(0.3), vec(step(), steps))
-        .prop_map(|(create_named_users, is_head_small, steps)| Case { create_named_users, is_head_small, steps })
+    let flags = (any::<bool>(), prop::bool::weighted(0.3), prop::bool::weighted(0.2));
+    (flags, vec(step(), steps)).prop_map(|((create_named_users, is_head_small, may_lose), steps)| Case {
+        create_named_users,
+        is_head_small,
+        may_lose,
+        steps,
+    })
 }
 
 fn number() -> impl Strategy<Value = Number> {
@@ -168,7 +175,7 @@ fn from() -> impl Strategy<Value = From> {
     prop_oneof![
         10 => Just(From::Checkpoint),
         4 => Just(From::Cursor),
-        3 => Just(From::Beginning),
+        6 => Just(From::Beginning),
         2 => Just(From::Snapshot),
         1 => Just(From::OtherHistory),
         1 => Just(From::Lost),
@@ -181,7 +188,7 @@ fn loss() -> impl Strategy<Value = Loss> {
 
 fn step() -> BoxedStrategy<Step> {
     prop_oneof![
-        90 => talking(),
+        110 => talking(),
         45 => changing(),
         40 => reading(),
         12 => storing(),
@@ -247,12 +254,12 @@ fn reading() -> impl Strategy<Value = Step> {
 }
 
 fn storing() -> impl Strategy<Value = Step> {
-    let cut = prop::option::weighted(0.5, (0_u8..12, loss()));
+    let cut = prop::option::weighted(0.4, (0_u8..12, loss()));
     prop_oneof![
         4 => Just(Step::Persist),
         2 => Just(Step::Reopen),
         2 => loss().prop_map(|loss| Step::Crash { loss }),
-        3 => (user(), 0_u8..2, vec((any::<u8>(), any::<u8>()), 1..12), cut)
+        5 => (user(), 0_u8..2, vec((any::<u8>(), any::<u8>()), 1..12), cut)
             .prop_map(|(user, device, sends, cut)| Step::Burst { user, device, sends, cut }),
     ]
 }

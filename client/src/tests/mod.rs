@@ -8,7 +8,7 @@ mod sending;
 mod server;
 
 use crate::{Backoff, CertificateHash, Client, ClientBuilder, ConnectionState, Error, SessionKind, Trust};
-pub(crate) use server::{Peer, Server};
+pub(crate) use server::{Peer, Server, soon};
 use std::time::Duration;
 
 /// A client of this server that does not wait long for anything.
@@ -38,6 +38,6 @@ async fn closed(client: &Client) -> Option<Error> {
         if let ConnectionState::Closed { reason } = states.current() {
             return reason;
         }
-        states.changed().await.expect("the end is a state");
+        soon(states.changed()).await.expect("the end is a state");
     }
 }

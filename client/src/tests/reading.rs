@@ -45,7 +45,7 @@ async fn what_is_not_committed_comes_again_and_what_is_does_not() {
     let (client, mut peer) = connected(&server, client(&server), 0).await;
     let mut subscription =
         client.subscribe(SubscribeOptions { per_conversation_max: 3, records_max: 5, ..Default::default() });
-    let (batch, mut stream) = tokio::join!(subscription.next_batch(), async {
+    let (batch, mut stream) = tokio::join!(soon(subscription.next_batch()), async {
         let (asked, mut stream) = peer.subscribed().await;
         let expected = wire::Subscribe { per_conversation_max: 3, records_max: 5, live: true, ..Default::default() };
         assert_eq!(asked, expected);
@@ -57,7 +57,7 @@ async fn what_is_not_committed_comes_again_and_what_is_does_not() {
     let dropped = subscription.next_batch().await.unwrap().unwrap();
     assert_eq!(positions(dropped.events()), [3, 4]);
     drop(dropped);
-    let (batch, _stream) = tokio::join!(subscription.next_batch(), async {
+    let (batch, _stream) = tokio::join!(soon(subscription.next_batch()), async {
         let (asked, mut stream) = peer.subscribed().await;
         assert_eq!(asked.checkpoint, checkpoint(2));
         write(&mut stream, &delta(2, 4, true)).await;
@@ -65,7 +65,7 @@ async fn what_is_not_committed_comes_again_and_what_is_does_not() {
     });
     assert_eq!(positions(batch.unwrap().unwrap().events()), [3, 4]);
     peer.vanish();
-    let (batch, _stream) = tokio::join!(subscription.next_batch(), async {
+    let (batch, _stream) = tokio::join!(soon(subscription.next_batch()), async {
         let mut peer = server.welcome(0).await;
         let (asked, mut stream) = peer.subscribed().await;
         assert_eq!(asked.checkpoint, checkpoint(2), "the second break");
@@ -104,7 +104,7 @@ async fn a_delta_that_does_not_follow_on_is_refused() {
     let server = Server::start();
     let (client, mut peer) = connected(&server, client(&server), 0).await;
     let mut subscription = client.subscribe(SubscribeOptions::default());
-    let (batch, mut stream) = tokio::join!(subscription.next_batch(), async {
+    let (batch, mut stream) = tokio::join!(soon(subscription.next_batch()), async {
         let (_, mut stream) = peer.subscribed().await;
         write(&mut stream, &delta(3, 5, true)).await;
         stream
@@ -114,7 +114,7 @@ async fn a_delta_that_does_not_follow_on_is_refused() {
     {
         write(&mut stream, &absurd).await;
         assert_eq!(subscription.next_batch().await.unwrap_err().code, Code::Protocol, "{absurd:?}");
-        let (batch, again) = tokio::join!(subscription.next_batch(), async {
+        let (batch, again) = tokio::join!(soon(subscription.next_batch()), async {
             let (asked, mut stream) = peer.subscribed().await;
             assert_eq!(asked.checkpoint, checkpoint(5));
             write(&mut stream, &wire::Delta { caught_up: true, ..delta(5, 5, true) }).await;
@@ -136,7 +136,7 @@ async fn a_snapshot_replaces_the_checkpoint_and_begins_again_if_it_breaks_off() 
         let reset = Some(wire::Reset { reason: "requested".to_owned() });
         wire::Delta { to: 50, checkpoint, reset, conversations: vec![conversation], ..Default::default() }
     };
-    let (batch, stream) = tokio::join!(subscription.next_batch(), async {
+    let (batch, stream) = tokio::join!(soon(subscription.next_batch()), async {
         let (asked, mut stream) = peer.subscribed().await;
         assert!(asked.snapshot);
         write(&mut stream, &page(Bytes::new())).await;
@@ -149,7 +149,7 @@ async fn a_snapshot_replaces_the_checkpoint_and_begins_again_if_it_breaks_off() 
     drop(stream);
     peer.vanish();
     let mut peer = server.welcome(0).await;
-    let (batch, mut stream) = tokio::join!(subscription.next_batch(), async {
+    let (batch, mut stream) = tokio::join!(soon(subscription.next_batch()), async {
         let (asked, mut stream) = peer.subscribed().await;
         assert!(asked.snapshot && asked.checkpoint.is_empty());
         write(&mut stream, &page(Bytes::new())).await;
@@ -170,14 +170,14 @@ async fn a_subscription_that_is_not_live_ends_when_it_has_caught_up_and_not_befo
     let server = Server::start();
     let (client, mut peer) = connected(&server, client(&server), 0).await;
     let mut subscription = client.subscribe(SubscribeOptions { live: false, ..Default::default() });
-    let (batch, mut stream) = tokio::join!(subscription.next_batch(), async {
+    let (batch, mut stream) = tokio::join!(soon(subscription.next_batch()), async {
         let (_, mut stream) = peer.subscribed().await;
         write(&mut stream, &delta(0, 1, false)).await;
         stream
     });
     batch.unwrap().unwrap().commit().unwrap();
     stream.finish().unwrap();
-    let (batch, _) = tokio::join!(subscription.next_batch(), async {
+    let (batch, _) = tokio::join!(soon(subscription.next_batch()), async {
         let (asked, mut stream) = peer.subscribed().await;
         assert_eq!(asked.checkpoint, checkpoint(1));
         write(&mut stream, &delta(1, 2, true)).await;
@@ -216,7 +216,7 @@ async fn a_refused_subscription_ends_with_the_reason() {
     let server = Server::start();
     let (client, mut peer) = connected(&server, client(&server), 0).await;
     let mut subscription = client.subscribe(SubscribeOptions::default());
-    let (refused, ()) = tokio::join!(subscription.next_batch(), async {
+    let (refused, ()) = tokio::join!(soon(subscription.next_batch()), async {
         let (id, _) = peer.request().await;
         peer.refuse(id, Error::new(Code::InvalidArgument, "checkpoint is malformed")).await;
     });
@@ -277,7 +277,7 @@ async fn an_application_that_commits_in_the_stores_transaction_sees_each_event_o
         }
         Ok(())
     };
-    let (batch, mut stream) = tokio::join!(subscription.next_batch(), async {
+    let (batch, mut stream) = tokio::join!(soon(subscription.next_batch()), async {
         let (_, mut stream) = peer.subscribed().await;
         write(&mut stream, &delta(0, 2, false)).await;
         stream
@@ -294,7 +294,7 @@ async fn an_application_that_commits_in_the_stores_transaction_sees_each_event_o
     let store = crate::SqliteCheckpoints::open(&path).unwrap();
     let (client, mut peer) = connected(&server, super::client(&server), 0).await;
     let mut subscription = client.subscribe_with(SubscribeOptions::default(), store);
-    let (batch, _stream) = tokio::join!(subscription.next_batch(), async {
+    let (batch, _stream) = tokio::join!(soon(subscription.next_batch()), async {
         let (asked, mut stream) = peer.subscribed().await;
         assert_eq!(asked.checkpoint, checkpoint(2));
         write(&mut stream, &delta(2, 3, true)).await;

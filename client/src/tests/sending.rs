@@ -51,6 +51,9 @@ async fn sends_are_pipelined_within_the_window_and_a_refusal_moves_the_numbers_u
         assert_eq!((recall.client_seq, recall.target), (number, number));
         ids.push(id);
     }
+    client.acknowledge("a frame that is always sent".into());
+    let frame = peer.frame().await;
+    assert!(matches!(frame, wire::client_frame::Body::Ack(_)), "four are under way, a fifth is too many: {frame:?}");
     peer.receipt(ids[0], 1, false).await;
     peer.refuse(ids[1], Error::new(Code::NotFound, "no such message")).await;
     peer.refuse(ids[2], Error::out_of_order(3, 2)).await;

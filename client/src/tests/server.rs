@@ -11,6 +11,15 @@ use quinn::{Connection, Endpoint, RecvStream, SendStream, VarInt};
 use rustls::pki_types::PrivateKeyDer;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
+
+/// A test that waits for longer has failed.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Waits for what has to come.
+pub(crate) async fn soon<T>(coming: impl Future<Output = T>) -> T {
+    tokio::time::timeout(PATIENCE, coming).await.expect("what has to come came in time")
+}
 
 pub(crate) struct Server {
     endpoint: Endpoint,
@@ -47,7 +56,7 @@ impl Server {
 
     /// The next connection, or nothing if its client has given it up.
     pub(crate) async fn try_accept(&self) -> Option<Peer> {
-        let connection = self.endpoint.accept().await?.await.ok()?;
+        let connection = soon(self.endpoint.accept()).await?.await.ok()?;
         let (send, recv) = connection.accept_bi().await.ok()?;
         let mut peer = Peer { connection, send, recv, frames: FrameReader::new(), hello: wire::Hello::default() };
         let client_frame::Body::Hello(hello) = peer.frame().await else { panic!("the first frame is no hello") };
@@ -79,7 +88,7 @@ impl Peer {
             if let Some(frame) = self.frames.next::<wire::ClientFrame>().unwrap() {
                 return frame.body.expect("no frame is empty");
             }
-            let chunk = self.recv.read_chunk(READ_BYTES, true).await.unwrap().expect("a frame is to come");
+            let chunk = soon(self.recv.read_chunk(READ_BYTES, true)).await.unwrap().expect("a frame is to come");
             self.frames.push(&chunk.bytes);
         }
     }

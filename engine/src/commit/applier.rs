@@ -16,7 +16,7 @@ pub(super) fn run(shared: &Shared, groups: &Receiver<Group>) {
     let mut last_persist = Instant::now();
     while let Ok(group) = groups.recv() {
         if let Some(error) = shared.failure() {
-            group.abandon(&error);
+            group.abandon(shared, &error);
             continue;
         }
         match apply(shared, &group) {
@@ -28,7 +28,7 @@ pub(super) fn run(shared: &Shared, groups: &Receiver<Group>) {
             }
             Err(error) => {
                 shared.poison(&error);
-                group.abandon(&error);
+                group.abandon(shared, &error);
             }
         }
         if persist::is_due(shared, last_persist) {
@@ -51,6 +51,8 @@ fn apply(shared: &Shared, group: &Group) -> Result<Touched, Error> {
 }
 
 fn answer(shared: &Shared, group: Group) {
+    // Before anybody is told: whoever is may give the next command.
+    shared.release(group.queue_bytes);
     for (completion, reply) in group.answers {
         if let Reply::Ready(Ok(Outcome::Session(session))) = &reply {
             shared.note_seen(session.device, Position::ZERO);

@@ -1,5 +1,6 @@
 //! A group: the records of one frame on their way, and the answers that wait for them.
 
+use super::shared::Shared;
 use crate::command::{Completion, Outcome};
 use crate::options::Options;
 use highwater_proto::error::{Code, Error};
@@ -14,6 +15,8 @@ pub(crate) struct Group {
     pub(crate) records: Vec<Record>,
     /// In the order of the commands. A refusal, too, waits here: it was derived from what is not visible yet.
     pub(crate) answers: Vec<(Completion, Reply)>,
+    /// Room that its commands take in the queue until they are answered, in bytes.
+    pub(super) queue_bytes: usize,
 }
 
 /// Most bytes of one group's records; one command always fits.
@@ -41,7 +44,7 @@ pub(crate) enum WriterInput {
 impl Group {
     /// An empty group whose first record will have this position.
     pub(super) fn new(first: Position) -> Self {
-        Self { frame: GroupBuilder::new(first), records: Vec::new(), answers: Vec::new() }
+        Self { frame: GroupBuilder::new(first), records: Vec::new(), answers: Vec::new(), queue_bytes: 0 }
     }
 
     /// Whether nothing more should go in.
@@ -50,7 +53,8 @@ impl Group {
     }
 
     /// Answers everybody that the outcome is not known, because the engine stopped.
-    pub(crate) fn abandon(self, why: &Error) {
+    pub(super) fn abandon(self, shared: &Shared, why: &Error) {
+        shared.release(self.queue_bytes);
         let unknown = Error::new(Code::OutcomeUnknown, why.message.clone());
         for (completion, _) in self.answers {
             completion(Err(unknown.clone()));

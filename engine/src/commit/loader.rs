@@ -17,7 +17,7 @@ pub(super) enum Job {
     /// The record that an edit, recall or read mark is about.
     Target { ticket: u64, conversation: ConversationId, seq: Seq },
     /// The record that a repeated number was used for; `last` is the device's last numbered record.
-    Repeat { command: Command, completion: Completion, last: Position },
+    Repeat { command: Command, completion: Completion, bytes: usize, last: Position },
 }
 
 /// Runs until the sequencer has ended.
@@ -28,7 +28,11 @@ pub(super) fn run(shared: &Shared, jobs: &Receiver<Job>) {
                 let target = load_target(shared, conversation, seq);
                 shared.tell(Input::Loaded { ticket, target });
             }
-            Job::Repeat { command, completion, last } => completion(answer_repeat(shared, &command, last)),
+            Job::Repeat { command, completion, bytes, last } => {
+                let answer = answer_repeat(shared, &command, last);
+                shared.release(bytes);
+                completion(answer);
+            }
         }
     }
 }
@@ -52,15 +56,14 @@ fn answer_repeat(shared: &Shared, command: &Command, last: Position) -> Result<O
         return Err(Error::new(Code::InvalidArgument, "the command is not numbered"));
     };
     let mut position = last;
-    for _ in 0..REPEAT_WALK_MAX {
-        if position.is_zero() {
-            break;
-        }
+    while !position.is_zero() {
         let record = shared.log.read(position)?;
-        if record.client_seq == client_seq {
-            return compare(shared, command, &record);
+        // Numbers have no holes: how far it is, the first record says already.
+        match record.client_seq.checked_sub(client_seq) {
+            Some(0) => return compare(shared, command, &record),
+            Some(back) if back <= REPEAT_WALK_MAX => position = record.previous,
+            _ => break,
         }
-        position = record.previous;
     }
     let message = format!("client_seq {client_seq} was accepted more than {REPEAT_WALK_MAX} numbers ago");
     Err(Error::new(Code::AlreadyAccepted, message))

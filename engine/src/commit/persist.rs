@@ -4,7 +4,7 @@
 //! and with it the senders.
 
 use super::group::WriterInput;
-use super::shared::{PersistJob, Shared};
+use super::shared::{LogEnd, PersistJob, Shared, closed};
 use crate::options::Durability;
 use crate::store::SoftDevice;
 use highwater_proto::error::{Code, Error};
@@ -22,12 +22,14 @@ pub(super) fn is_due(shared: &Shared, last: Instant) -> bool {
 }
 
 /// Freezes the head, once the one before is written, and hands it to the persister.
+///
+/// Nothing is frozen after a failure, and after the persister has ended.
 pub(super) fn start(shared: &Shared) {
     let mut progress = shared.persisted.0.lock();
     while progress.in_progress && shared.failure().is_none() {
         shared.persisted.1.wait(&mut progress);
     }
-    if shared.failure().is_some() {
+    if shared.failure().is_some() || progress.has_ended {
         return;
     }
     let soft = dirty_soft(shared);
@@ -38,9 +40,8 @@ pub(super) fn start(shared: &Shared) {
     state.frozen = Some(head.clone());
     let through = state.applied;
     drop(state);
-    progress.in_progress = true;
-    // The persister ends after everybody who could send it something.
-    let _sent = shared.persister.send(Some(PersistJob { rows, head, through }));
+    // It ends only after it has said so, under the lock that is held here.
+    progress.in_progress = shared.persister.send(Some(PersistJob { rows, head, through })).is_ok();
 }
 
 /// Persists everything that is visible now, and waits for it.
@@ -50,7 +51,18 @@ pub(crate) fn now(shared: &Shared) -> Result<(), Error> {
     while progress.in_progress && shared.failure().is_none() {
         shared.persisted.1.wait(&mut progress);
     }
-    shared.failure().map_or(Ok(()), Err)
+    match shared.failure() {
+        Some(error) => Err(error),
+        None if progress.has_ended => Err(closed()),
+        None => Ok(()),
+    }
+}
+
+/// Ends the persister once it has written what was handed to it.
+pub(super) fn end(shared: &Shared) {
+    shared.persisted.0.lock().has_ended = true;
+    // It is there until it is told this.
+    let _told = shared.persister.send(None);
 }
 
 /// Runs until told to end.
@@ -73,15 +85,26 @@ pub(super) fn run(shared: &Shared, jobs: &Receiver<Option<PersistJob>>) {
     }
 }
 
-/// The index must not run ahead of what the log has synced.
+/// The index must not run ahead of what the log has synced. `Busy`: the store is being dropped.
 fn sync_log(shared: &Shared) -> Result<(), Error> {
-    if shared.options.durability == Durability::Power || shared.is_log_closed() {
+    if shared.options.durability == Durability::Power {
         return Ok(());
     }
     let (done, synced) = sync_channel(1);
-    let ended = || Error::new(Code::Busy, "the store is closed");
-    shared.writer.send(WriterInput::Sync(done)).map_err(|_| ended())?;
-    synced.recv().map_err(|_| ended())?
+    let sent = shared.writer.send(WriterInput::Sync(done)).is_ok();
+    if let (true, Ok(result)) = (sent, synced.recv()) {
+        return result;
+    }
+    // The writer has ended. What is frozen is not given up while the log may yet be closed cleanly: the next persist
+    // would leave it out.
+    let mut progress = shared.persisted.0.lock();
+    loop {
+        match progress.log_end {
+            Some(LogEnd::Closed) => return Ok(()),
+            Some(LogEnd::Broken) => return Err(closed()),
+            None => shared.persisted.1.wait(&mut progress),
+        }
+    }
 }
 
 fn dirty_soft(shared: &Shared) -> Vec<(DeviceId, SoftDevice)> {

@@ -8,7 +8,7 @@ use super::ahead::{Ahead, Known};
 use super::group::{Group, Reply, WriterInput};
 use super::keys::{self, Key};
 use super::loader::Job;
-use super::rules::{Answer, Draft, Generations, Rules, Target, Verdict};
+use super::rules::{Answer, Draft, Generations, Rules, Target, Verdict, new_rows};
 use super::shared::Shared;
 use crate::command::{Command, Completion, Outcome, Receipt, SendSession};
 use crate::state::State;
@@ -18,11 +18,12 @@ use highwater_proto::record::{Fact, Record};
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::{Receiver, Sender, SyncSender};
+use std::sync::mpsc::{Receiver, SendError, Sender, SyncSender};
 use std::time::Instant;
 
 /// How far a timestamp may run ahead of the time that has really passed, in ms: a clock that jumps forward and back
-/// cannot pin the future for longer.
+/// cannot pin the future for longer. What was leapt is allowed again as time passes, so that a clock which was right to
+/// jump (the machine slept) is caught up with in the end.
 const TIME_LEAP_MS_MAX: u64 = 60_000;
 
 /// What the sequencer is told.
@@ -64,6 +65,8 @@ pub(super) struct Sequencer {
     ahead: Ahead,
     /// The last position assigned.
     assigned: Position,
+    /// The applied position that the last look at everything pending went by.
+    looked_at: Position,
     pending: VecDeque<Pending>,
     generations: Generations,
     next_generation: u64,
@@ -72,6 +75,8 @@ pub(super) struct Sequencer {
     last_time_ms: u64,
     /// When that was; before the first record after opening the clock is all there is to go by.
     last_time_at: Option<Instant>,
+    /// How far time may still leap now, in ms.
+    leap_ms: u64,
     finishing: bool,
     /// Work done in the last round for a group that was full: look again at once.
     more: bool,
@@ -95,6 +100,7 @@ impl Sequencer {
             loader,
             ahead,
             assigned,
+            looked_at: assigned,
             pending: VecDeque::new(),
             generations: Generations::new(),
             next_generation: 1,
@@ -102,6 +108,7 @@ impl Sequencer {
             sessions: HashMap::new(),
             last_time_ms,
             last_time_at: None,
+            leap_ms: TIME_LEAP_MS_MAX,
             finishing: false,
             more: false,
         }
@@ -110,15 +117,15 @@ impl Sequencer {
     /// Runs until told to end. Dropping `writer` at the end lets the later threads end, too.
     pub(super) fn run(mut self) {
         loop {
-            let applied_before = self.shared.visible();
-            if !self.take_input(applied_before) {
+            if !self.take_input() {
                 break;
             }
             if let Some(error) = self.shared.failure() {
                 self.refuse_all(&error);
             } else if let Some(group) = self.build_group() {
                 self.shared.space.handed_over(&group.frame);
-                if self.writer.send(WriterInput::Group(group)).is_err() {
+                if let Err(SendError(WriterInput::Group(unsent))) = self.writer.send(WriterInput::Group(group)) {
+                    unsent.abandon(&self.shared, &Error::new(Code::OutcomeUnknown, "the store was dropped"));
                     break;
                 }
             }
@@ -130,13 +137,13 @@ impl Sequencer {
     }
 
     /// Waits for something to do. False: end at once.
-    fn take_input(&mut self, applied_before: Position) -> bool {
+    fn take_input(&mut self) -> bool {
         let is_done = self.finishing && self.pending.is_empty();
         let mut must_wait = !self.more && !is_done;
         if must_wait && !self.pending.is_empty() {
             self.shared.sequencer_waits.store(true, Ordering::SeqCst);
-            // What was applied since the last look may be what they wait for.
-            must_wait = self.shared.visible() == applied_before;
+            // What was applied since the last look may be what they wait for, and was not told.
+            must_wait = self.shared.visible() <= self.looked_at;
         }
         self.more = false;
         loop {
@@ -188,6 +195,7 @@ impl Sequencer {
         }
         let shared = self.shared.clone();
         let state = shared.state.read();
+        self.looked_at = state.applied;
         self.ahead.forget(state.applied, self.assigned);
         let time_ms = self.time_ms();
         let mut group = Group::new(self.assigned.next());
@@ -241,9 +249,9 @@ impl Sequencer {
                 return Some(pending);
             }
             Verdict::Repeat(device) => {
-                self.shared.release(pending.bytes);
                 let last = state.device(device).map_or(Position::ZERO, |device| device.last_position);
-                self.load(Job::Repeat { command: pending.command, completion: pending.completion, last });
+                let Pending { command, completion, bytes, .. } = pending;
+                self.load(Job::Repeat { command, completion, bytes, last });
                 return None;
             }
             Verdict::Refuse(error) => Reply::Ready(Err(error)),
@@ -259,7 +267,7 @@ impl Sequencer {
                 }
             },
         };
-        self.shared.release(pending.bytes);
+        group.queue_bytes += pending.bytes;
         group.answers.push((pending.completion, reply));
         None
     }
@@ -346,11 +354,11 @@ impl Sequencer {
                 self.touch_device(*id, position, state);
             }
             Fact::Create { members, .. } | Fact::Add { members } => {
-                ahead.member_rows += members.len();
+                ahead.member_rows += new_rows(state, draft.conversation, members);
                 members.iter().for_each(|user| ahead.add_membership(*user, position));
             }
             Fact::Join => {
-                ahead.member_rows += 1;
+                ahead.member_rows += new_rows(state, draft.conversation, &[draft.author]);
                 ahead.add_membership(draft.author, position);
             }
             _ => {}
@@ -425,12 +433,19 @@ impl Sequencer {
     /// The time of the next records: never back, and never far ahead of the time that has really passed.
     fn time_ms(&mut self) -> u64 {
         let clock = (self.shared.options.clock)().max(self.last_time_ms);
+        let now = Instant::now();
         let time_ms = self.last_time_at.map_or(clock, |at| {
-            let passed = at.elapsed().as_millis() as u64;
-            clock.min(self.last_time_ms.saturating_add(passed).saturating_add(TIME_LEAP_MS_MAX))
+            let passed = now.duration_since(at).as_millis() as u64;
+            let expected = self.last_time_ms.saturating_add(passed);
+            let leap = clock.saturating_sub(expected).min(self.leap_ms);
+            self.leap_ms = (self.leap_ms - leap).saturating_add(passed).min(TIME_LEAP_MS_MAX);
+            clock.min(expected.saturating_add(leap))
         });
+        // Less than a millisecond counts when it has added up to one.
+        if self.last_time_at.is_none_or(|at| now.duration_since(at).as_millis() > 0) || time_ms > self.last_time_ms {
+            self.last_time_at = Some(now);
+        }
         self.last_time_ms = time_ms;
-        self.last_time_at = Some(Instant::now());
         time_ms
     }
 }

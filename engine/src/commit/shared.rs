@@ -34,12 +34,10 @@ pub(crate) struct Shared {
     pub(super) writer: SyncSender<WriterInput>,
     pub(super) persister: Sender<Option<PersistJob>>,
     queue_bytes: AtomicUsize,
-    /// The log was closed cleanly: everything in it is synced, and the writer has ended.
-    log_closed: AtomicBool,
     /// The sequencer waits for something to be applied.
     pub(super) sequencer_waits: AtomicBool,
     failure: Mutex<Failure>,
-    /// Told whenever a persist has ended.
+    /// Told whenever a persist has ended, and when the log has.
     pub(super) persisted: (Mutex<PersistState>, Condvar),
 }
 
@@ -54,6 +52,24 @@ pub(crate) struct PersistJob {
 #[derive(Default)]
 pub(super) struct PersistState {
     pub(super) in_progress: bool,
+    /// The persister has ended, or will do without another persist.
+    pub(super) has_ended: bool,
+    /// `None` while the log is written to.
+    pub(super) log_end: Option<LogEnd>,
+}
+
+/// How the log has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum LogEnd {
+    /// Cleanly: everything in it is synced.
+    Closed,
+    /// As in a crash, or with an error: what of it is synced is not known.
+    Broken,
+}
+
+/// The answer to whatever comes after the end.
+pub(super) fn closed() -> Error {
+    Error::new(Code::Busy, "the store is closed")
 }
 
 #[derive(Default)]
@@ -92,7 +108,6 @@ impl Shared {
             writer,
             persister,
             queue_bytes: AtomicUsize::new(0),
-            log_closed: AtomicBool::new(false),
             sequencer_waits: AtomicBool::new(false),
             failure: Mutex::default(),
             persisted: Default::default(),
@@ -112,14 +127,10 @@ impl Shared {
         }
     }
 
-    /// Says that everything in the log is synced for good.
-    pub(super) fn log_is_closed(&self) {
-        self.log_closed.store(true, Ordering::SeqCst);
-    }
-
-    /// Whether everything in the log is synced for good.
-    pub(super) fn is_log_closed(&self) -> bool {
-        self.log_closed.load(Ordering::SeqCst)
+    /// Says how the log has ended, to persists that wait for its last sync.
+    pub(super) fn log_has_ended(&self, end: LogEnd) {
+        self.persisted.0.lock().log_end = Some(end);
+        self.persisted.1.notify_all();
     }
 
     /// Queues a command. `Err`: nothing was done, and `completion` is never called.
@@ -138,7 +149,10 @@ impl Shared {
             return Err(busy);
         }
         let sent = self.input.send(Input::Command { command, completion, bytes });
-        sent.map_err(|_| Error::new(Code::Busy, "the store is closed"))
+        sent.map_err(|_| {
+            self.release(bytes);
+            closed()
+        })
     }
 
     /// Gives back room in the queue.

@@ -5,7 +5,7 @@ use super::group::WriterInput;
 use super::loader;
 use super::persist;
 use super::sequencer::{Input, Sequencer};
-use super::shared::{PersistJob, Shared};
+use super::shared::{LogEnd, PersistJob, Shared};
 use super::writer::Writer;
 use crate::log::LogWriter;
 use highwater_proto::error::{Code, Error};
@@ -91,11 +91,12 @@ impl Threads {
         // The writer has gone already only if it has told why.
         let _ended = self.shared.writer.send(WriterInput::End);
         let log = join(self.writer)?;
-        join(self.applier)?;
+        // Before the applier is waited for: it may wait for a persist, and that for the log.
         let closed = self.shared.failure().map_or_else(|| log.close(), Err);
-        self.shared.log_is_closed();
+        self.shared.log_has_ended(if closed.is_ok() { LogEnd::Closed } else { LogEnd::Broken });
+        join(self.applier)?;
         let persisted = closed.and_then(|()| persist::now(&self.shared));
-        let _ended = self.shared.persister.send(None);
+        persist::end(&self.shared);
         join(self.persister)?;
         persisted
     }
@@ -107,8 +108,9 @@ impl Threads {
         let _ended = join(self.loader);
         let _ended = self.shared.writer.send(WriterInput::End);
         let _log = join(self.writer);
+        self.shared.log_has_ended(LogEnd::Broken);
         let _ended = join(self.applier);
-        let _ended = self.shared.persister.send(None);
+        persist::end(&self.shared);
         let _ended = join(self.persister);
     }
 }

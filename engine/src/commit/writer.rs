@@ -7,7 +7,7 @@ use super::group::{Group, WriterInput};
 use super::shared::Shared;
 use crate::log::LogWriter;
 use crate::options::Durability;
-use highwater_proto::error::Error;
+use highwater_proto::error::{Code, Error};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
 
@@ -56,7 +56,7 @@ impl Writer<'_> {
 
     fn write(&mut self, group: Group, unsynced_since: &mut Option<Instant>) {
         if let Some(error) = self.shared.failure() {
-            group.abandon(&error);
+            group.abandon(self.shared, &error);
             return;
         }
         if !group.records.is_empty() {
@@ -69,12 +69,12 @@ impl Writer<'_> {
             });
             if let Err(error) = result {
                 self.shared.poison(&error);
-                group.abandon(&error);
+                group.abandon(self.shared, &error);
                 return;
             }
         }
         if let Err(unsent) = self.applier.send(group) {
-            unsent.0.abandon(&Error::new(highwater_proto::error::Code::OutcomeUnknown, "the store was dropped"));
+            unsent.0.abandon(self.shared, &Error::new(Code::OutcomeUnknown, "the store was dropped"));
         }
     }
 

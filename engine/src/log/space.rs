@@ -55,7 +55,7 @@ impl Space {
             return Ok(());
         }
         // A segment without frames cannot be followed by another: that would have the same name.
-        if self.spare.is_none() && (self.end + needed <= options.segment_bytes_max || self.end <= header) {
+        if self.spare.is_none() && (self.end + needed <= options.segment_bytes_max.min(SEGMENT_BYTES_LIMIT) || self.end <= header) {
             self.allocated = extend(self.file.as_ref(), self.end + needed, options)?;
             return Ok(());
         }
@@ -145,6 +145,9 @@ impl LogSpace {
     pub(crate) fn handed_over(&self, group: &GroupBuilder) {
         let mut space = self.shared.space.lock();
         space.building = 0;
-        space.in_flight += group.bytes() as u64;
+        // An empty group is never written: it would be in flight for ever.
+        if !group.is_empty() {
+            space.in_flight += group.bytes() as u64;
+        }
     }
 }

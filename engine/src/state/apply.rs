@@ -80,9 +80,11 @@ impl State {
             Fact::Mode(mode) => self.switch_mode(record, *mode),
             Fact::Read { through, through_ordinal } => {
                 let member = self.member_mut(record, record.author)?;
-                advance_read_mark(member, *through, *through_ordinal);
-                self.head.push_inbox(record.author, record.position);
-                touched.users.push(record.author);
+                // A higher mark may have been on its way when this one was accepted: devices never see it go back.
+                if advance_read_mark(member, *through, *through_ordinal) {
+                    self.head.push_inbox(record.author, record.position);
+                    touched.users.push(record.author);
+                }
                 Ok(())
             }
             Fact::Mute { muted } => {
@@ -388,11 +390,14 @@ impl State {
     }
 }
 
-fn advance_read_mark(member: &mut Member, seq: Seq, ordinal: Ordinal) {
-    if seq > member.read {
+/// Whether it is an advance.
+fn advance_read_mark(member: &mut Member, seq: Seq, ordinal: Ordinal) -> bool {
+    let is_advance = seq > member.read;
+    if is_advance {
         member.read = seq;
         member.read_ordinal = ordinal;
     }
+    is_advance
 }
 
 fn inconsistent(record: &Record, why: String) -> Error {

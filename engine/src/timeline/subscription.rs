@@ -49,7 +49,9 @@ impl Subscriptions {
         if self.registry.lock().wakers.is_empty() {
             return;
         }
-        for wake in self.concerned(&state.read(), touched) {
+        // In a loop's head the lock would live as long as the loop.
+        let concerned = self.concerned(&state.read(), touched);
+        for wake in concerned {
             wake();
         }
     }

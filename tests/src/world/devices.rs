@@ -18,6 +18,8 @@ pub struct Reader {
     checkpoint: Option<Checkpoint>,
     at: u64,
     cursor: Option<Cursor>,
+    /// Its checkpoint names records that were lost.
+    is_ahead: bool,
     /// Messages by conversation and seq; `None` is a tombstone.
     held: BTreeMap<(Name, u64), Option<Vec<u8>>>,
 }
@@ -29,6 +31,15 @@ impl Reader {
     /// The session that its cursor was valid for is over.
     pub(super) fn disconnect(&mut self) {
         self.cursor = None;
+    }
+
+    /// A crash lost what came after this position. A device whose checkpoint is beyond it must start anew, and drops
+    /// what it holds.
+    pub(super) fn lose_after(&mut self, position: u64) {
+        if self.at > position {
+            self.is_ahead = true;
+            self.held.clear();
+        }
     }
 
     fn take(&mut self, entry: &Entry) {
@@ -122,7 +133,10 @@ impl World {
                 self.coverage.count("live reads");
                 return (self.engine().sync_next(user, cursor, limits), reader.at, None);
             }
-            (From::Checkpoint | From::Cursor, Some(checkpoint), _) => (Start::Checkpoint(checkpoint), reader.at, None),
+            (From::Checkpoint | From::Cursor, Some(checkpoint), _) => {
+                let reset = reader.is_ahead.then_some(ResetReason::Epoch);
+                (Start::Checkpoint(checkpoint), reader.at, reset)
+            }
             (From::Checkpoint | From::Cursor, None, _) | (From::Beginning, ..) => (Start::Beginning, 0, None),
             (From::Snapshot, ..) => (Start::Snapshot, 0, Some(ResetReason::Requested)),
             (From::OtherHistory, ..) => {
@@ -179,6 +193,7 @@ impl World {
         }
         reader.checkpoint = page.checkpoint;
         reader.at = page.to.0;
+        reader.is_ahead = false;
         Ok(page)
     }
 
@@ -290,6 +305,7 @@ impl World {
         reader.checkpoint = page.checkpoint;
         reader.cursor = Some(page.next);
         reader.at = page.to.0;
+        reader.is_ahead = false;
         Ok(())
     }
 

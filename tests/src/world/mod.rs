@@ -14,7 +14,7 @@ use crate::plan::{self, Case};
 use bytes::Bytes;
 use highwater_engine::command::{Caller, Create, Destination, OpenSession, Send};
 use highwater_engine::log::sim::SimDisk;
-use highwater_engine::options::FanoutThresholds;
+use highwater_engine::options::{Durability, FanoutThresholds};
 use highwater_engine::proto::error::Error;
 use highwater_engine::proto::id::{Epoch, Seq};
 use highwater_engine::proto::limits::Limits;
@@ -25,6 +25,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 use tempfile::TempDir;
 
 /// The result of a comparison.
@@ -32,6 +33,9 @@ pub type Check<T = ()> = Result<T, TestCaseError>;
 
 /// The time at which every case begins, in ms since 1970.
 const BEGIN_MS: u64 = 1_700_000_000_000;
+
+/// Longer than a case: what a power cut loses in the mode `crash` is to be much.
+const SYNC_INTERVAL: Duration = Duration::from_secs(3_600);
 
 /// An engine and its model.
 pub struct World {
@@ -93,6 +97,11 @@ impl World {
             create_named_users: config.create_named_users,
             segment_bytes_max: 8 << 10,
             persist_head_bytes: if case.is_head_small { 2 << 10 } else { 1 << 20 },
+            durability: if case.may_lose {
+                Durability::Crash { sync_interval: SYNC_INTERVAL }
+            } else {
+                Durability::Power
+            },
             disk: Some(Arc::new(disk.clone())),
             clock: Arc::new(move || ticking.load(Ordering::SeqCst)),
             ..Options::default()
@@ -131,6 +140,11 @@ impl World {
             open: kind == Kind::Channel,
             history: false,
         }))
+    }
+
+    /// Whether a power cut may lose what was acknowledged.
+    fn may_lose(&self) -> bool {
+        self.options.durability != Durability::Power
     }
 
     /// The open engine.

@@ -8,6 +8,7 @@
 use crate::fixture::{Seed, conversation, member, send, session};
 use highwater_engine::command::{Caller, Command, Completion};
 use highwater_engine::entry::{Body, Entry, HistoryRange, Start, SyncLimits, What};
+use highwater_engine::options::Durability;
 use highwater_engine::proto::error::Error;
 use highwater_engine::proto::id::Seq;
 use highwater_engine::proto::record::{Fanout, Kind};
@@ -18,8 +19,11 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Command as Process, Stdio};
 use std::sync::mpsc::channel;
+use std::time::Duration;
 
 const CHILD: &str = "HIGHWATER_CRASH_CHILD";
+/// Set when the child is to run in the durability mode `crash`, which a kill must not lose anything in, either.
+const UNSYNCED: &str = "HIGHWATER_CRASH_UNSYNCED";
 const ROUNDS: u64 = 30;
 /// Rounds after which a new store is begun, so that a long run does not only test large ones.
 const ROUNDS_PER_STORE: u64 = 40;
@@ -36,6 +40,10 @@ type History = BTreeMap<(usize, u64), Receipt>;
 
 fn options() -> Options {
     Options {
+        durability: match std::env::var_os(UNSYNCED) {
+            Some(_) => Durability::Crash { sync_interval: Duration::from_millis(50) },
+            None => Durability::Power,
+        },
         create_named_users: true,
         segment_bytes_max: 256 << 10,
         // Persists and kills are to meet.
@@ -74,7 +82,7 @@ fn acknowledged_sends_survive_kills() {
             begin(dir.path());
         }
         let target = ACKNOWLEDGED_MIN + seed.below(ACKNOWLEDGED_MIN);
-        let new = run_and_kill(dir.path(), target);
+        let new = run_and_kill(dir.path(), target, round % 3 == 2);
         assert!(new.len() as u64 >= ACKNOWLEDGED_MIN, "{} acknowledgements before the kill", new.len());
         acknowledged += new.len();
         let newest: Vec<(usize, u64)> = new.keys().copied().collect();
@@ -101,8 +109,12 @@ fn begin(dir: &Path) {
 }
 
 /// Runs the child until it has so many sends acknowledged, kills it, and returns what it said.
-fn run_and_kill(dir: &Path, target: u64) -> History {
-    let mut child = Process::new(std::env::current_exe().unwrap())
+fn run_and_kill(dir: &Path, target: u64, is_unsynced: bool) -> History {
+    let mut process = Process::new(std::env::current_exe().unwrap());
+    if is_unsynced {
+        process.env(UNSYNCED, "");
+    }
+    let mut child = process
         .args(["--exact", "crash_loop::child_under_load", "--nocapture", "--test-threads=1"])
         .env(CHILD, dir)
         .stdout(Stdio::piped())

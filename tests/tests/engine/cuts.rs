@@ -127,7 +127,7 @@ fn numbered(world: &World, act: &Act, session: Session) -> Ask {
 }
 
 fn world() -> World {
-    let case = Case { create_named_users: false, is_head_small: true, steps: Vec::new() };
+    let case = Case { create_named_users: false, is_head_small: true, may_lose: false, steps: Vec::new() };
     World::new(&case).unwrap()
 }
 

@@ -49,9 +49,10 @@ fn run_cases(seed: u64, cases: u32, total: &Mutex<Coverage>) -> Result<(), Strin
         TestError::Fail(reason, case) => {
             let steps: Vec<String> = case.steps.iter().map(|step| format!("    {step:?}")).collect();
             format!(
-                "seed {seed}: {reason}\nsmallest case (create_named_users {}, is_head_small {}):\n{}",
+                "seed {seed}: {reason}\nsmallest case (create_named_users {}, is_head_small {}, may_lose {}):\n{}",
                 case.create_named_users,
                 case.is_head_small,
+                case.may_lose,
                 steps.join("\n")
             )
         }
@@ -86,7 +87,18 @@ fn random_commands_against_the_model() {
     for what in ["cases with a reopen", "cases with a mode switch"] {
         assert!(total.of(what) * 2 >= seen, "{what}: {} of {seen}", total.of(what));
     }
-    for what in ["crashes", "resets", "gaps", "repeats", "conflict", "replaced", "out_of_order", "recalls", "edits"] {
+    for what in [
+        "crashes",
+        "crashes that lost records",
+        "resets",
+        "gaps",
+        "repeats",
+        "conflict",
+        "replaced",
+        "out_of_order",
+        "recalls",
+        "edits",
+    ] {
         assert!(total.of(what) > 0, "no {what} in {seen} cases");
     }
 }

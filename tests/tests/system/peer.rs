@@ -35,9 +35,14 @@ pub(crate) async fn connect(site: &Site, protocols: &[&[u8]]) -> Result<Connecti
 pub(crate) struct Peer {
     pub(crate) connection: Connection,
     pub(crate) send: SendStream,
+    pub(crate) hearing: Hearing,
+    requests: u64,
+}
+
+/// What the server says on a command stream.
+pub(crate) struct Hearing {
     receive: RecvStream,
     frames: FrameReader,
-    requests: u64,
 }
 
 impl Peer {
@@ -45,7 +50,7 @@ impl Peer {
     pub(crate) async fn silent(site: &Site) -> Self {
         let connection = connect(site, &[ALPN]).await.unwrap();
         let (send, receive) = soon("a stream", connection.open_bi()).await.unwrap();
-        Self { connection, send, receive, frames: FrameReader::new(), requests: 0 }
+        Self { connection, send, hearing: Hearing { receive, frames: FrameReader::new() }, requests: 0 }
     }
 
     /// A session that sends.
@@ -74,33 +79,15 @@ impl Peer {
         frame
     }
 
-    /// The next frame, or why there is none.
     pub(crate) async fn hear(&mut self) -> Result<Said, String> {
-        loop {
-            if let Some(frame) = self.frames.next::<ServerFrame>().unwrap() {
-                return frame.body.ok_or_else(|| "an empty frame".to_owned());
-            }
-            match soon("a frame", self.receive.read_chunk(usize::MAX, true)).await {
-                Ok(Some(chunk)) => self.frames.push(&chunk.bytes),
-                Ok(None) => return Err("the stream ended".to_owned()),
-                Err(error) => return Err(error.to_string()),
-            }
-        }
-    }
-
-    /// The next answer, with its request's id.
-    pub(crate) async fn answer(&mut self) -> (u64, Outcome) {
-        match self.hear().await {
-            Ok(Said::Response(response)) => (response.id, response.outcome.unwrap()),
-            other => panic!("{other:?} in place of an answer"),
-        }
+        self.hearing.next().await
     }
 
     /// Asks, and waits for the answer.
     pub(crate) async fn ask(&mut self, call: Call) -> Outcome {
         let frame = self.request(call);
         soon("room on the stream", self.send.write_all(&frame)).await.unwrap();
-        self.answer().await.1
+        self.hearing.answer().await.1
     }
 
     /// The last frame's reason; the connection is closed then.
@@ -124,6 +111,30 @@ impl Peer {
         let mut frames = FrameReader::new();
         frames.push(&bytes);
         frames.next().unwrap().unwrap()
+    }
+}
+
+impl Hearing {
+    /// The next frame, or why there is none.
+    pub(crate) async fn next(&mut self) -> Result<Said, String> {
+        loop {
+            if let Some(frame) = self.frames.next::<ServerFrame>().unwrap() {
+                return frame.body.ok_or_else(|| "an empty frame".to_owned());
+            }
+            match soon("a frame", self.receive.read_chunk(usize::MAX, true)).await {
+                Ok(Some(chunk)) => self.frames.push(&chunk.bytes),
+                Ok(None) => return Err("the stream ended".to_owned()),
+                Err(error) => return Err(error.to_string()),
+            }
+        }
+    }
+
+    /// The next answer, with its request's id.
+    pub(crate) async fn answer(&mut self) -> (u64, Outcome) {
+        match self.next().await {
+            Ok(Said::Response(response)) => (response.id, response.outcome.unwrap()),
+            other => panic!("{other:?} in place of an answer"),
+        }
     }
 }
 

@@ -244,15 +244,18 @@ async fn requests_beyond_those_allowed_in_flight_wait_and_are_answered_in_order(
     for number in 1..=SENDS {
         frames.extend(peer.request(message(number, "g", vec![b'x'; 3_000])));
     }
-    let mut send = peer.send;
-    let writing = tokio::spawn(async move {
-        send.write_all(&frames).await.unwrap();
-        send
-    });
-    for number in 1..=SENDS {
-        match hear(&mut peer.receive).await {
+    let Peer { send, hearing, .. } = &mut peer;
+    let listening = async {
+        for number in 1..=SENDS {
+            match hearing.answer().await {
+                (id, Outcome::Receipt(receipt)) => assert_eq!((id, receipt.client_seq), (number, number)),
+                other => panic!("{other:?}"),
+            }
         }
-    }
+    };
+    let (written, ()) = tokio::join!(send.write_all(&frames), listening);
+    written.unwrap();
+    assert_eq!(all_texts(&server, "bob").await.len() as u64, SENDS);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,6 +1,6 @@
 //! New conversations, and the users that a command names for the first time.
 
-use super::{Answer, Draft, Rules, Step, Verdict, refuse, unchanged};
+use super::{Answer, Draft, Rules, Step, Verdict, new_rows, refuse, unchanged};
 use crate::command::{Caller, Create};
 use highwater_proto::error::{Code, Error};
 use highwater_proto::id::{ConversationId, DIRECT_PREFIX, UserId, check_name, direct_name};
@@ -144,9 +144,15 @@ impl Rules<'_> {
         members: Vec<UserId>,
         drafts: &mut Vec<Draft>,
     ) -> Step<ConversationId> {
-        self.room_for_names(1)?;
-        self.room_for_members(&members)?;
+        // The drafts before it are those of users that it names.
+        self.room_for_names(drafts.len() + 1)?;
+        let limit = self.options.limits.members_per_conversation_max;
+        if members.len() > limit {
+            let what = format!("the conversation would have {} members", members.len());
+            return Err(Verdict::Refuse(Error::limit("members_per_conversation_max", limit as u64, what)));
+        }
         let id = ConversationId(self.known.ahead.conversations_count + 1);
+        self.room_for_members(id, &members)?;
         let fact = Fact::Conversation { id, name: name.as_ref().to_owned() };
         drafts.push(Draft::unnumbered(author, ConversationId::ZERO, fact));
         drafts.push(Draft::barrier(author, id, Fact::Create { kind, settings, owner, members }));
@@ -154,9 +160,10 @@ impl Rules<'_> {
     }
 
     /// Refuses new memberships above the limits of a user and of the store.
-    pub(super) fn room_for_members(&self, users: &[UserId]) -> Step<()> {
+    pub(super) fn room_for_members(&self, conversation: ConversationId, users: &[UserId]) -> Step<()> {
         let limits = &self.options.limits;
-        if self.known.ahead.member_rows + users.len() > limits.member_rows_max {
+        let new_rows = new_rows(self.known.state, conversation, users);
+        if self.known.ahead.member_rows + new_rows > limits.member_rows_max {
             let value = limits.member_rows_max as u64;
             return Err(Verdict::Refuse(Error::limit("member_rows_max", value, "too many memberships in all")));
         }

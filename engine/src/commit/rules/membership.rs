@@ -21,7 +21,7 @@ impl Rules<'_> {
         if users.is_empty() {
             return Ok(unchanged(name));
         }
-        self.room_for_members(&users)?;
+        self.room_for_members(id, &users)?;
         self.arrive(author, id, conversation, users.len(), Fact::Add { members: users }, drafts)
     }
 
@@ -35,7 +35,7 @@ impl Rules<'_> {
             // A former member is told why; a stranger is not told that it exists.
             current_member(conversation, caller)?;
         }
-        self.room_for_members(&[caller])?;
+        self.room_for_members(id, &[caller])?;
         self.arrive((caller, false), id, conversation, 1, Fact::Join, Vec::new())
     }
 

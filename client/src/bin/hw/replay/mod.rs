@@ -18,7 +18,7 @@ use crate::args::{self, Global};
 use crate::connect::Dev;
 use crate::failure::Failure;
 use crate::output::Output;
-use highwater_client::{ClientBuilder, SessionKind};
+use highwater_client::{Backoff, ClientBuilder, SessionKind};
 use plan::Plan;
 use progress::Style;
 use report::Report;
@@ -30,6 +30,8 @@ use std::time::Duration;
 /// A replay gives up when nothing has come from the server for so long.
 const SILENCE_MAX: Duration = Duration::from_secs(60);
 
+/// The sessions of a replay are few, and wait for nothing else than the server's return.
+const BACKOFF: Backoff = Backoff { base: Duration::from_millis(50), max: Duration::from_secs(1) };
 /// Most sessions that are held, however many are allowed: each is an open file, of which a process usually has 1,024.
 const SESSIONS_MAX: u32 = 900;
 
@@ -43,15 +45,19 @@ struct Connector {
 
 impl Connector {
     fn service(&self) -> ClientBuilder {
-        self.dev.builder(self.server.as_deref(), None, None, SessionKind::Read)
+        self.builder(None, None, SessionKind::Read)
     }
 
     fn sender(&self, user: &str, device: &str) -> ClientBuilder {
-        self.dev.builder(self.server.as_deref(), Some(user), Some(device), SessionKind::Send)
+        self.builder(Some(user), Some(device), SessionKind::Send)
     }
 
     fn reader(&self, user: &str) -> ClientBuilder {
-        self.dev.builder(self.server.as_deref(), Some(user), None, SessionKind::Read)
+        self.builder(Some(user), None, SessionKind::Read)
+    }
+
+    fn builder(&self, user: Option<&str>, device: Option<&str>, kind: SessionKind) -> ClientBuilder {
+        self.dev.builder(self.server.as_deref(), user, device, kind).backoff(BACKOFF)
     }
 }
 
