@@ -2,6 +2,7 @@
 
 use crate::backoff::Backoff;
 use crate::client::Client;
+use crate::sockets::Sockets;
 use crate::store::{MemoryOutgoing, OutgoingStore};
 use crate::trust::Trust;
 use highwater_proto::error::{Code, Error};
@@ -56,6 +57,8 @@ pub(crate) struct Config {
     pub(crate) kind: SessionKind,
     pub(crate) device: String,
     pub(crate) as_user: String,
+    /// Shared with other clients; `None`: sockets of its own.
+    pub(crate) sockets: Option<Sockets>,
     pub(crate) backoff: Backoff,
     pub(crate) connect_timeout: Duration,
     pub(crate) command_timeout: Duration,
@@ -72,6 +75,7 @@ pub struct ClientBuilder {
     kind: SessionKind,
     device: String,
     as_user: String,
+    sockets: Option<Sockets>,
     backoff: Backoff,
     connect_timeout: Duration,
     command_timeout: Duration,
@@ -97,6 +101,7 @@ impl ClientBuilder {
             kind: SessionKind::default(),
             device: String::new(),
             as_user: String::new(),
+            sockets: None,
             backoff: Backoff::default(),
             connect_timeout: Duration::from_secs(5),
             command_timeout: Duration::from_secs(30),
@@ -150,6 +155,12 @@ impl ClientBuilder {
     /// With a service token: the user in whose name to act.
     pub fn as_user(mut self, user: impl Into<String>) -> Self {
         self.as_user = user.into();
+        self
+    }
+
+    /// Shares sockets with other clients: see [`Sockets`].
+    pub fn sockets(mut self, sockets: &Sockets) -> Self {
+        self.sockets = Some(sockets.clone());
         self
     }
 
@@ -223,6 +234,7 @@ impl ClientBuilder {
             kind: self.kind,
             device: self.device,
             as_user: self.as_user,
+            sockets: self.sockets,
             backoff: self.backoff,
             connect_timeout: self.connect_timeout,
             command_timeout: self.command_timeout,

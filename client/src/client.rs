@@ -5,7 +5,7 @@ use crate::command::{LocalId, Message, NewConversation, Numbered, SettingsChange
 use crate::driver::{self, CallOutcome, Order, Ticket};
 use crate::link::{Link, Links};
 use crate::model::{Change, Receipt, Record, fanout_to_wire, kind_to_wire, role_to_wire};
-use crate::state::{ConnectionState, Session, StateWatch, closed};
+use crate::state::{ConnectionState, Session, StateWatch, Status, closed};
 use crate::store::{CheckpointStore, MemoryCheckpoints, OutgoingStore};
 use crate::subscription::{SubscribeOptions, Subscription};
 use bytes::Bytes;
@@ -29,7 +29,7 @@ pub struct Client {
 
 struct Inner {
     orders: mpsc::Sender<Order>,
-    states: watch::Receiver<ConnectionState>,
+    states: watch::Receiver<Status>,
     held_up: watch::Receiver<Option<Error>>,
     links: Links,
     config: Arc<Config>,
@@ -37,7 +37,7 @@ struct Inner {
 
 impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Client").field("state", &*self.inner.states.borrow()).finish_non_exhaustive()
+        f.debug_struct("Client").field("state", &self.inner.states.borrow().state).finish_non_exhaustive()
     }
 }
 
@@ -80,9 +80,9 @@ impl Client {
     pub(crate) fn spawn(config: Config, store: Box<dyn OutgoingStore>) -> Result<Self, Error> {
         let config = Arc::new(config);
         let (orders, inbox) = mpsc::channel(ORDERS_MAX);
-        let (publisher, states) = watch::channel(ConnectionState::Connecting);
+        let (publisher, states) = watch::channel(Status::default());
         let (refusals, held_up) = watch::channel(None);
-        let links = Links::new();
+        let links = Links::new(config.sockets.clone().unwrap_or_default());
         driver::spawn(Arc::clone(&config), store, inbox, publisher, refusals, links.clone())?;
         Ok(Self { inner: Arc::new(Inner { orders, states, held_up, links, config }) })
     }
@@ -92,17 +92,18 @@ impl Client {
         StateWatch::new(self.inner.states.clone())
     }
 
-    /// Waits for a session, and fails with the first failed attempt or with why the client closed. May be cancelled.
+    /// Waits for a session; fails with what the last attempt or session failed with, if it did, or with why the client
+    /// closed. May be cancelled.
     ///
     /// # Errors
-    /// What the attempt failed with; attempts go on in the background unless the state is `Closed`.
+    /// As said; attempts go on in the background unless the state is `Closed`.
     pub async fn connected(&self) -> Result<Session, Error> {
         self.state().connected().await
     }
 
     /// What the server told when the present session began; `None` without one.
     pub fn session(&self) -> Option<Session> {
-        match &*self.inner.states.borrow() {
+        match &self.inner.states.borrow().state {
             ConnectionState::Connected(session) => Some(session.clone()),
             _ => None,
         }
@@ -120,7 +121,7 @@ impl Client {
         }
         let (reply, queued) = oneshot::channel();
         self.order(Order::Enqueue { command, reply }).await?;
-        queued.await.unwrap_or_else(|_| Err(closed()))
+        queued.await.unwrap_or_else(|_| Err(self.ended()))
     }
 
     /// Sends a message and waits for its receipt. Cancelled, it is sent all the same.
@@ -155,7 +156,7 @@ impl Client {
     pub async fn unsent(&self) -> Result<Vec<(Numbered, Sending)>, Error> {
         let (reply, unsent) = oneshot::channel();
         self.order(Order::Unsent { reply }).await?;
-        unsent.await.map_err(|_| closed())
+        unsent.await.map_err(|_| self.ended())
     }
 
     /// Takes a command out of the queue unless it may have been accepted; says whether it did.
@@ -165,7 +166,7 @@ impl Client {
     pub async fn withdraw(&self, local: LocalId) -> Result<bool, Error> {
         let (reply, withdrawn) = oneshot::channel();
         self.order(Order::Withdraw { local, reply }).await?;
-        withdrawn.await.unwrap_or_else(|_| Err(closed()))
+        withdrawn.await.unwrap_or_else(|_| Err(self.ended()))
     }
 
     /// Waits until every queued command has been answered. May be cancelled.
@@ -175,7 +176,7 @@ impl Client {
     pub async fn flush(&self) -> Result<(), Error> {
         let (reply, flushed) = oneshot::channel();
         self.order(Order::Flush { reply }).await?;
-        flushed.await.unwrap_or_else(|_| Err(closed()))
+        flushed.await.unwrap_or_else(|_| Err(self.ended()))
     }
 
     /// Waits until the server takes no sends for the time being, and gives the reason: `busy` or `read_only`. They stay
@@ -314,12 +315,12 @@ impl Client {
     }
 
     /// Goes on from another UDP socket without reconnecting: the connection migrates. Without an argument from a new
-    /// port of the system's choice.
+    /// port of the system's choice. Clients that share sockets move together.
     ///
     /// # Errors
     /// `io` if the socket cannot be used; `unreachable` if the client has never tried to connect.
     pub fn rebind(&self, socket: Option<std::net::UdpSocket>) -> Result<(), Error> {
-        self.inner.links.rebind(socket)
+        self.inner.links.sockets.rebind(socket)
     }
 
     /// Ends the session and the client. What is queued stays in the store; [`flush`](Self::flush) before, to empty it.
@@ -344,7 +345,7 @@ impl Client {
         let waiting = async {
             let ticket = Ticket { call, reply, transmitted: Arc::clone(&transmitted) };
             self.order(Order::Call(ticket)).await?;
-            outcome.await.unwrap_or_else(|_| Err(closed()))
+            outcome.await.unwrap_or_else(|_| Err(self.ended()))
         };
         match tokio::time::timeout(self.inner.config.command_timeout, waiting).await {
             Ok(outcome) => outcome,
@@ -360,9 +361,14 @@ impl Client {
         if !ended {
             return Ok(());
         }
-        match &*self.inner.states.borrow() {
-            ConnectionState::Closed { reason: Some(reason) } => Err(reason.clone()),
-            _ => Err(closed()),
+        Err(self.ended())
+    }
+
+    /// Why a client that takes no more orders has closed.
+    fn ended(&self) -> Error {
+        match &self.inner.states.borrow().state {
+            ConnectionState::Closed { reason: Some(reason) } => reason.clone(),
+            _ => closed(),
         }
     }
 
@@ -371,7 +377,7 @@ impl Client {
         let mut links = self.inner.links.watch();
         let mut states = self.inner.states.clone();
         loop {
-            if let ConnectionState::Closed { reason } = &*states.borrow_and_update() {
+            if let ConnectionState::Closed { reason } = &states.borrow_and_update().state {
                 return Err(reason.clone().unwrap_or_else(closed));
             }
             let present = links.borrow_and_update().clone();

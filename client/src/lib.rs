@@ -52,6 +52,7 @@ mod link;
 mod model;
 mod outgoing;
 mod query;
+mod sockets;
 mod state;
 pub mod store;
 mod subscription;
@@ -69,6 +70,7 @@ pub use highwater_proto::record::{Fanout, Kind, Role};
 pub use model::{
     Change, Content, Conversation, ConversationsPage, Device, Gap, Member, MembersPage, Range, Receipt, Record, Text,
 };
+pub use sockets::Sockets;
 pub use state::{ConnectionState, Session, StateWatch};
 pub use store::{Checkpoint, CheckpointStore, MemoryCheckpoints, MemoryOutgoing, OutgoingStore};
 #[cfg(feature = "sqlite")]

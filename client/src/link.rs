@@ -1,14 +1,13 @@
 //! One connection: reaching the server, proving who is who, and opening the session.
 
 use crate::builder::{Config, SessionKind};
-use crate::state::{Session, closed};
+use crate::sockets::Sockets;
+use crate::state::Session;
 use bytes::BytesMut;
 use highwater_proto::error::{Code, Error};
 use highwater_proto::wire::{ClientFrame, FrameReader, Hello, ServerFrame, client_frame, encode_frame, server_frame};
-use parking_lot::Mutex;
 use quinn::crypto::rustls::QuicClientConfig;
-use quinn::{Connection, ConnectionError, Endpoint, RecvStream, SendStream, TransportConfig, VarInt};
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use quinn::{Connection, ConnectionError, RecvStream, SendStream, TransportConfig, VarInt};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -38,22 +37,16 @@ pub(crate) struct Link {
     pub(crate) session: Arc<Session>,
 }
 
-/// The present link, and the sockets under all of them.
+/// The present link, and the sockets under all that come.
 #[derive(Clone, Debug)]
 pub(crate) struct Links {
     present: Arc<watch::Sender<Option<Link>>>,
-    sockets: Arc<Mutex<Sockets>>,
-}
-
-#[derive(Debug, Default)]
-struct Sockets {
-    v4: Option<Endpoint>,
-    v6: Option<Endpoint>,
+    pub(crate) sockets: Sockets,
 }
 
 impl Links {
-    pub(crate) fn new() -> Self {
-        Self { present: Arc::new(watch::Sender::new(None)), sockets: Arc::default() }
+    pub(crate) fn new(sockets: Sockets) -> Self {
+        Self { present: Arc::new(watch::Sender::new(None)), sockets }
     }
 
     pub(crate) fn watch(&self) -> watch::Receiver<Option<Link>> {
@@ -63,58 +56,6 @@ impl Links {
     pub(crate) fn set(&self, link: Option<Link>) {
         self.present.send_replace(link);
     }
-
-    /// Moves the endpoint of the socket's kind of address, or all of them, to another socket.
-    pub(crate) fn rebind(&self, socket: Option<UdpSocket>) -> Result<(), Error> {
-        let io = |error: std::io::Error| Error::new(Code::Io, format!("the socket cannot be used: {error}"));
-        let sockets = self.sockets.lock();
-        match socket {
-            Some(socket) => {
-                let v4 = socket.local_addr().map_err(io)?.is_ipv4();
-                let endpoint = if v4 { &sockets.v4 } else { &sockets.v6 };
-                endpoint.as_ref().ok_or_else(closed)?.rebind(socket).map_err(io)
-            }
-            None => {
-                let endpoints = [(&sockets.v4, unspecified(true)), (&sockets.v6, unspecified(false))];
-                if endpoints.iter().all(|(endpoint, _)| endpoint.is_none()) {
-                    return Err(closed());
-                }
-                endpoints
-                    .into_iter()
-                    .filter_map(|(endpoint, address)| Some((endpoint.as_ref()?, address)))
-                    .try_for_each(|(endpoint, address)| {
-                        UdpSocket::bind(address).and_then(|socket| endpoint.rebind(socket)).map_err(io)
-                    })
-            }
-        }
-    }
-
-    fn endpoint(&self, v4: bool) -> Result<Endpoint, Error> {
-        let mut sockets = self.sockets.lock();
-        let slot = if v4 { &mut sockets.v4 } else { &mut sockets.v6 };
-        if let Some(endpoint) = slot {
-            return Ok(endpoint.clone());
-        }
-        let endpoint = Endpoint::client(unspecified(v4))
-            .map_err(|error| Error::new(Code::Unreachable, format!("no socket could be opened: {error}")))?;
-        *slot = Some(endpoint.clone());
-        Ok(endpoint)
-    }
-
-    /// Waits until the peers were told that connections were closed.
-    pub(crate) async fn wait_idle(&self) {
-        let endpoints = {
-            let sockets = self.sockets.lock();
-            [sockets.v4.clone(), sockets.v6.clone()]
-        };
-        for endpoint in endpoints.into_iter().flatten() {
-            endpoint.wait_idle().await;
-        }
-    }
-}
-
-fn unspecified(v4: bool) -> SocketAddr {
-    if v4 { (Ipv4Addr::UNSPECIFIED, 0).into() } else { (Ipv6Addr::UNSPECIFIED, 0).into() }
 }
 
 /// A session that has just begun, with its command stream.
@@ -162,7 +103,7 @@ async fn connect(config: &Config, links: &Links) -> Result<Connection, Error> {
     let mut failure = Error::new(Code::Unreachable, format!("the name {} has no address", config.server));
     for address in found.take(ADDRESSES_MAX) {
         // A machine without one kind of address reaches the server by the other.
-        match links.endpoint(address.is_ipv4()) {
+        match links.sockets.endpoint(address.is_ipv4()) {
             Ok(endpoint) => match endpoint.connect_with(settings.clone(), address, name) {
                 Ok(connecting) => _ = attempts.spawn(connecting.into_future()),
                 Err(quinn::ConnectError::InvalidServerName(name)) => {

@@ -183,9 +183,15 @@ impl Outgoing {
         Ok(local)
     }
 
-    /// Takes out a command that was never numbered; says whether it did.
+    /// Takes out a command that was never numbered, or that the server has refused for now; says whether it did.
     pub(crate) fn withdraw(&mut self, local: LocalId) -> bool {
-        let found = self.entries.iter().position(|entry| entry.queued.local == local && entry.queued.number.is_none());
+        // In a session, what is numbered, not under way and above `last` was answered: it was put off.
+        let last = self.session.as_ref().map(|session| session.last);
+        let is_free = |entry: &Entry| match entry.queued.number {
+            None => true,
+            Some(number) => !entry.in_flight && last.is_some_and(|last| number > last),
+        };
+        let found = self.entries.iter().position(|entry| entry.queued.local == local && is_free(entry));
         let Some(index) = found else { return false };
         let error = Error::new(Code::NotFound, "it was withdrawn before it was sent");
         self.finish(index, Err(error));

@@ -75,20 +75,54 @@ pub enum ConnectionState {
     },
 }
 
+/// The state, and what those have to know who look at it only now and then.
+#[derive(Debug)]
+pub(crate) struct Status {
+    pub(crate) state: ConnectionState,
+    /// What the last attempt or session failed with; `None` while a session is open.
+    failure: Option<Error>,
+}
+
+impl Default for Status {
+    fn default() -> Self {
+        Self { state: ConnectionState::Connecting, failure: None }
+    }
+}
+
+impl Status {
+    pub(crate) fn change(&mut self, state: ConnectionState) {
+        match &state {
+            ConnectionState::Connected(_) => self.failure = None,
+            ConnectionState::Backoff { error, .. } => self.failure = Some(error.clone()),
+            ConnectionState::Connecting | ConnectionState::Closed { .. } => {}
+        }
+        self.state = state;
+    }
+
+    /// How the present or the last attempt went, once that is known.
+    fn outcome(&self) -> Option<Result<Session, Error>> {
+        match &self.state {
+            ConnectionState::Connected(session) => Some(Ok(session.clone())),
+            ConnectionState::Closed { reason } => Some(Err(reason.clone().unwrap_or_else(closed))),
+            ConnectionState::Backoff { .. } | ConnectionState::Connecting => self.failure.clone().map(Err),
+        }
+    }
+}
+
 /// Watches a client's [`ConnectionState`]. Quick changes may be seen as one; the newest is never missed.
 #[derive(Clone, Debug)]
 pub struct StateWatch {
-    receiver: watch::Receiver<ConnectionState>,
+    receiver: watch::Receiver<Status>,
 }
 
 impl StateWatch {
-    pub(crate) fn new(receiver: watch::Receiver<ConnectionState>) -> Self {
+    pub(crate) fn new(receiver: watch::Receiver<Status>) -> Self {
         Self { receiver }
     }
 
     /// The state now.
     pub fn current(&self) -> ConnectionState {
-        self.receiver.borrow().clone()
+        self.receiver.borrow().state.clone()
     }
 
     /// Waits until the state is another than when this watch last looked, and gives it. May be cancelled.
@@ -96,24 +130,18 @@ impl StateWatch {
     /// `None` once the client has closed and its closing was seen.
     pub async fn changed(&mut self) -> Option<ConnectionState> {
         self.receiver.changed().await.ok()?;
-        Some(self.receiver.borrow_and_update().clone())
+        Some(self.receiver.borrow_and_update().state.clone())
     }
 
-    /// Waits for a session, and fails with the first failed attempt or with why the client closed. May be cancelled.
+    /// Waits for a session; fails with what the last attempt or session failed with, if it did, or with why the client
+    /// closed. May be cancelled.
     ///
     /// # Errors
-    /// What the attempt failed with; `unreachable` if the application closed the client.
+    /// As said; attempts go on in the background unless the client has closed.
     pub async fn connected(&mut self) -> Result<Session, Error> {
-        let settled = |state: &ConnectionState| !matches!(state, ConnectionState::Connecting);
         // The driver ends with `Closed`, so that there is an end to the waiting.
-        let waited = self.receiver.wait_for(settled).await.map(|state| state.clone());
-        let state = waited.unwrap_or_else(|_| self.current());
-        match state {
-            ConnectionState::Connected(session) => Ok(session),
-            ConnectionState::Backoff { error, .. } => Err(error),
-            ConnectionState::Closed { reason } => Err(reason.unwrap_or_else(closed)),
-            ConnectionState::Connecting => Err(closed()),
-        }
+        let waited = self.receiver.wait_for(|status| status.outcome().is_some()).await;
+        waited.map_err(|_| closed())?.outcome().unwrap_or_else(|| Err(closed()))
     }
 }
 

@@ -136,7 +136,7 @@ impl<S: CheckpointStore> Subscription<S> {
         }
     }
 
-    /// The events as a [`Stream`].
+    /// The events as a [`Stream`](futures_core::Stream).
     pub fn into_stream(self) -> EventStream<S>
     where
         S: Sync,

@@ -8,7 +8,7 @@ use std::path::Path;
 /// Held while a store is open; the operating system gives it back when the process ends, however it ends.
 #[derive(Debug)]
 pub(crate) struct StoreLock {
-    _file: File,
+    file: File,
 }
 
 impl StoreLock {
@@ -41,6 +41,14 @@ impl StoreLock {
             writeln!(file, "{}", std::process::id())
         };
         write(&mut file).map_err(|error| io("write the lock file in", error))?;
-        Ok(Self { _file: file })
+        Ok(Self { file })
+    }
+}
+
+impl Drop for StoreLock {
+    fn drop(&mut self) {
+        // Closing alone is not enough: a child process that was forked and has not begun its program yet holds the same
+        // open file, and with it the lock.
+        let _unlocked = self.file.unlock();
     }
 }

@@ -1,4 +1,5 @@
-//! The shape of the tree: which crate may know which, who may name RocksDB, and how long a file may be.
+//! The shape of the tree: which crate may know which, who may name RocksDB, how long a file may be, and that the
+//! documents name tests that exist.
 //!
 //! It reads manifests and sources only, and links nothing of the project.
 
@@ -206,4 +207,25 @@ fn nothing_sleeps_in_tests_and_nothing_is_left_to_do() {
         }
     }
     assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+/// Every promise names tests, and every test that it names exists.
+#[test]
+fn the_tests_that_hold_the_promises_exist() {
+    let guarantees = read(&root().join("docs").join("guarantees.md"));
+    let tests: String = files(&root(), ".rs").iter().map(|path| read(path)).collect();
+    let mut named = 0;
+    for promise in guarantees.split("### P").skip(1) {
+        let words = promise.split('`').skip(1).step_by(2);
+        let is_test =
+            |word: &&str| word.matches('_').count() >= 2 && word.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+        let found: Vec<&str> = words.filter(is_test).collect();
+        let title = promise.lines().next().unwrap_or_default();
+        assert!(!found.is_empty(), "P{title} names no test");
+        for test in found {
+            assert!(tests.contains(&format!("fn {test}(")), "P{title} names {test}, which is no test");
+            named += 1;
+        }
+    }
+    assert!(named > 40, "{named} tests are named");
 }

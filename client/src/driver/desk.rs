@@ -15,6 +15,9 @@ use highwater_proto::wire;
 use std::collections::{HashMap, VecDeque};
 use tokio::sync::{oneshot, watch};
 
+/// Commands without a number that wait at a time.
+const CALLS_MAX: usize = 1_024;
+
 /// An order that concerns the session.
 pub(super) enum Connected {
     Subscribe { request: wire::Subscribe, connection: usize, reply: oneshot::Sender<Result<super::DeltaStream, Error>> },
@@ -90,7 +93,7 @@ impl Desk {
                 false => tell(reply, Ok(false)),
             },
             Order::Flush { reply } => self.flushing.push(reply),
-            Order::Call(ticket) => self.calls.push_back(ticket),
+            Order::Call(ticket) => self.call(ticket),
             Order::Subscribe { request, connection, reply } => {
                 return Some(Connected::Subscribe { request, connection, reply });
             }
@@ -98,6 +101,20 @@ impl Desk {
             Order::Close { reply } => return Some(Connected::Close(reply)),
         }
         None
+    }
+
+    /// Keeps a command without a number until there is a session. Those whose callers gave up are dropped when there
+    /// are many, so that a long time out of reach costs no memory.
+    fn call(&mut self, ticket: Ticket) {
+        if self.calls.len() >= CALLS_MAX {
+            self.calls.retain(|ticket| !ticket.reply.is_closed());
+        }
+        if self.calls.len() >= CALLS_MAX {
+            let given = format!("{} commands wait for a connection", self.calls.len());
+            let error = Error { code: Code::Busy, ..Error::limit("calls_max", CALLS_MAX as u64, given) };
+            return tell(ticket.reply, Err(error));
+        }
+        self.calls.push_back(ticket);
     }
 
     fn enqueue(&mut self, command: Numbered, reply: oneshot::Sender<Result<Sending, Error>>) {

@@ -12,7 +12,7 @@ use crate::builder::Config;
 use crate::client::Sending;
 use crate::command::{LocalId, Numbered};
 use crate::link::{self, Links, Opened};
-use crate::state::ConnectionState;
+use crate::state::{ConnectionState, Status};
 use crate::store::OutgoingStore;
 use bytes::Bytes;
 use desk::{Connected, Desk};
@@ -81,7 +81,7 @@ pub(crate) fn spawn(
     config: Arc<Config>,
     mut store: Box<dyn OutgoingStore>,
     orders: mpsc::Receiver<Order>,
-    states: watch::Sender<ConnectionState>,
+    states: watch::Sender<Status>,
     held_up: watch::Sender<Option<Error>>,
     links: Links,
 ) -> Result<(), Error> {
@@ -89,7 +89,7 @@ pub(crate) fn spawn(
         .map_err(|_| Error::new(Code::InvalidArgument, "a client has to be started within a Tokio runtime"))?;
     let (kept, next_local) = store.load()?;
     let desk = Desk::new(&config, store, kept, next_local, held_up);
-    runtime.spawn(Driver { config, desk, orders, states, links }.run());
+    runtime.spawn(Driver { config, desk, orders, states, links, farewell_due: false }.run());
     Ok(())
 }
 
@@ -97,8 +97,10 @@ struct Driver {
     config: Arc<Config>,
     desk: Desk,
     orders: mpsc::Receiver<Order>,
-    states: watch::Sender<ConnectionState>,
+    states: watch::Sender<Status>,
     links: Links,
+    /// The last session's server has not been told yet that its connection is closed.
+    farewell_due: bool,
 }
 
 impl Driver {
@@ -114,16 +116,27 @@ impl Driver {
             Ended::Failed(error) => (Some(error), None),
         };
         self.desk.close(reason.as_ref());
-        // Orders that come from here on find the channel closed, once these are dropped.
+        // Whoever finds the channel closed, or its order dropped with it, can see why.
+        self.publish(ConnectionState::Closed { reason });
         self.orders.close();
-        self.states.send_replace(ConnectionState::Closed { reason });
-        if tokio::time::timeout(CLOSE_TIMEOUT, self.links.wait_idle()).await.is_err() {
+        // Shared sockets stay open, and need not be waited for.
+        let own = self.config.sockets.is_none();
+        if own
+            && self.farewell_due
+            && tokio::time::timeout(CLOSE_TIMEOUT, self.links.sockets.wait_idle()).await.is_err()
+        {
             tracing::debug!("the server did not hear of the end in time");
         }
+        // The store's lock is free by the time that the end is told.
+        drop(self.desk);
         if let Some(reply) = reply {
             // Whoever asked may have stopped waiting.
             reply.send(()).unwrap_or(());
         }
+    }
+
+    fn publish(&self, state: ConnectionState) {
+        self.states.send_modify(|status| status.change(state));
     }
 
     /// One attempt, the session if it succeeds, and the wait after it.
@@ -148,7 +161,7 @@ impl Driver {
 
     /// Connects while orders come in.
     async fn connect(&mut self) -> Result<Result<Opened, Error>, Ended> {
-        self.states.send_replace(ConnectionState::Connecting);
+        self.publish(ConnectionState::Connecting);
         let config = Arc::clone(&self.config);
         let links = self.links.clone();
         let opening = link::open(&config, &links);
@@ -164,7 +177,7 @@ impl Driver {
     async fn back_off(&mut self, error: Error, failures: u32) -> Result<(), Ended> {
         let delay = self.config.backoff.delay(failures, rand::random());
         tracing::debug!(%error, failures, ?delay, "no session");
-        self.states.send_replace(ConnectionState::Backoff { error, failures, delay });
+        self.publish(ConnectionState::Backoff { error, failures, delay });
         let over = tokio::time::sleep(delay);
         tokio::pin!(over);
         loop {
@@ -177,8 +190,9 @@ impl Driver {
 
     /// Does what can be done without a session; the rest is kept, or refused.
     async fn take_offline(&mut self, order: Option<Order>) -> Result<(), Ended> {
-        let mut order = order.ok_or(Ended::ByApplication(None))?;
-        for _ in 0..ORDERS_PER_TURN_MAX {
+        let mut next = Some(order.ok_or(Ended::ByApplication(None))?);
+        let mut turns = ORDERS_PER_TURN_MAX;
+        while let Some(order) = next.take() {
             match self.desk.take(order) {
                 None | Some(Connected::Acknowledge(_)) => {}
                 Some(Connected::Subscribe { reply, .. }) => refuse_subscription(reply),
@@ -187,9 +201,10 @@ impl Driver {
                     return Err(Ended::ByApplication(Some(reply)));
                 }
             }
-            match self.orders.try_recv() {
-                Ok(next) => order = next,
-                Err(_) => break,
+            turns -= 1;
+            // What is taken off the channel is carried out: nobody else has it.
+            if turns > 0 {
+                next = self.orders.try_recv().ok();
             }
         }
         self.desk.settle().await.map_err(Ended::Failed)
@@ -213,6 +228,8 @@ fn is_final(error: &Error, config: &Config) -> bool {
         | Code::Conflict
         | Code::Replaced
         | Code::Unauthenticated
+        // Damage in the server's store stays where it is, however often it is read.
+        | Code::Corrupt
         | Code::Io
         | Code::Unusable => true,
         Code::OutOfOrder
@@ -223,7 +240,6 @@ fn is_final(error: &Error, config: &Config) -> bool {
         | Code::OutcomeUnknown
         | Code::Unreachable
         | Code::Protocol
-        | Code::Corrupt
         | Code::Poisoned => false,
     }
 }

@@ -39,7 +39,7 @@ impl Driver {
         self.desk.connected(session.incarnation, session.last_client_seq).await.map_err(Ended::Failed)?;
         let mut ends = start(opened);
         self.links.set(Some(ends.link.clone()));
-        self.states.send_replace(ConnectionState::Connected(session.as_ref().clone()));
+        self.publish(ConnectionState::Connected(session.as_ref().clone()));
         let end = self.turns(&mut ends).await;
         self.links.set(None);
         self.desk.outgoing.disconnected();
@@ -49,6 +49,7 @@ impl Driver {
         } else {
             ends.board.abandon();
         }
+        self.farewell_due = connection.close_reason().is_none();
         connection.close(VarInt::from_u32(0), b"");
         end
     }
@@ -115,8 +116,9 @@ impl Driver {
     }
 
     async fn take_online(&mut self, order: Option<Order>, ends: &mut Ends) -> Result<Result<(), Error>, Ended> {
-        let mut order = order.ok_or(Ended::ByApplication(None))?;
-        for _ in 0..ORDERS_PER_TURN_MAX {
+        let mut next = Some(order.ok_or(Ended::ByApplication(None))?);
+        let mut turns = ORDERS_PER_TURN_MAX;
+        while let Some(order) = next.take() {
             let done = match self.desk.take(order) {
                 None => Ok(()),
                 Some(Connected::Subscribe { request, connection, reply })
@@ -137,9 +139,10 @@ impl Driver {
             if done.is_err() {
                 return Ok(done);
             }
-            match self.orders.try_recv() {
-                Ok(next) => order = next,
-                Err(_) => break,
+            turns -= 1;
+            // As in `take_offline`.
+            if turns > 0 {
+                next = self.orders.try_recv().ok();
             }
         }
         Ok(Ok(()))

@@ -364,6 +364,24 @@ fn only_what_was_never_numbered_can_be_withdrawn() {
     assert!(!world.queue.withdraw(second));
 }
 
+/// A server whose disk is full refuses for now, which is certain: whoever does not want to wait takes the message back.
+#[test]
+fn what_was_put_off_can_be_withdrawn() {
+    let mut world = World::new();
+    world.connect();
+    let first = world.enqueue(message("a"));
+    world.enqueue(message("b"));
+    let sent = world.transmit(256);
+    assert!(!world.queue.withdraw(first), "it is under way");
+    let full = Err(Error::new(Code::ReadOnly, "no space"));
+    assert_eq!(world.queue.answered(first, full, world.now), Verdict::Continue);
+    assert!(world.queue.withdraw(first));
+    world.deliver(&sent[1..]);
+    world.now += RETRY_AFTER;
+    world.drain();
+    assert_eq!(world.accepted(), ["b"]);
+}
+
 #[test]
 fn the_queue_is_bounded_by_entries_and_by_bytes() {
     let mut queue = Outgoing::new(Vec::new(), LocalId(1), 2, 1_000);

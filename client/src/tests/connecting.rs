@@ -1,7 +1,7 @@
 //! Coming to a session, losing it, keeping it.
 
 use super::*;
-use crate::{Code, Message, StateWatch};
+use crate::{Code, Message, Sockets, StateWatch};
 use highwater_proto::wire::client_frame;
 use std::net::UdpSocket;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -94,14 +94,13 @@ async fn a_broken_session_is_followed_by_the_next_one() {
 }
 
 async fn wait_for_last(states: &mut StateWatch, last: u64) {
-    loop {
-        if let ConnectionState::Connected(session) = states.current()
-            && session.last_client_seq == last
-        {
-            return;
+    let there = |state| matches!(state, ConnectionState::Connected(session) if session.last_client_seq == last);
+    let waiting = async {
+        while !there(states.current()) {
+            states.changed().await.expect("the client lives");
         }
-        soon(states.changed()).await.expect("the client lives");
-    }
+    };
+    soon(waiting).await;
 }
 
 #[tokio::test]
@@ -153,4 +152,20 @@ async fn a_client_that_moves_to_another_socket_keeps_its_session() {
     });
     assert_eq!(receipt.unwrap().client_seq, 1);
     assert_ne!(peer.connection.remote_address(), before);
+}
+
+#[tokio::test]
+async fn clients_that_share_sockets_have_sessions_of_their_own() {
+    let server = Server::start();
+    let sockets = Sockets::default();
+    let (first, one) = connected(&server, client(&server).sockets(&sockets), 1).await;
+    let (second, mut two) = connected(&server, client(&server).sockets(&sockets).device("tablet"), 2).await;
+    assert_eq!(one.connection.remote_address(), two.connection.remote_address());
+    first.close().await;
+    soon(one.connection.closed()).await;
+    let (receipt, ()) = tokio::join!(second.send(Message::to_user("ada", "still here")), async {
+        let (id, send) = two.sent().await;
+        two.receipt(id, send.client_seq, false).await;
+    });
+    assert_eq!(receipt.unwrap().client_seq, 3);
 }

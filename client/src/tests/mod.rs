@@ -34,10 +34,13 @@ async fn connected(server: &Server, builder: ClientBuilder, last: u64) -> (Clien
 /// Waits for the end, and gives its reason.
 async fn closed(client: &Client) -> Option<Error> {
     let mut states = client.state();
-    loop {
-        if let ConnectionState::Closed { reason } = states.current() {
-            return reason;
+    let end = async {
+        loop {
+            if let ConnectionState::Closed { reason } = states.current() {
+                return reason;
+            }
+            states.changed().await.expect("the end is a state");
         }
-        soon(states.changed()).await.expect("the end is a state");
-    }
+    };
+    soon(end).await
 }

@@ -149,7 +149,7 @@ async fn a_snapshot_replaces_the_checkpoint_and_begins_again_if_it_breaks_off() 
     drop(stream);
     peer.vanish();
     let mut peer = server.welcome(0).await;
-    let (batch, mut stream) = tokio::join!(soon(subscription.next_batch()), async {
+    let (batch, stream) = tokio::join!(soon(subscription.next_batch()), async {
         let (asked, mut stream) = peer.subscribed().await;
         assert!(asked.snapshot && asked.checkpoint.is_empty());
         write(&mut stream, &page(Bytes::new())).await;
@@ -162,7 +162,16 @@ async fn a_snapshot_replaces_the_checkpoint_and_begins_again_if_it_breaks_off() 
     assert!(matches!(last.events(), [Event::Conversation(_), Event::Checkpoint { to: 50, .. }]), "{last:?}");
     last.commit().unwrap();
     assert_eq!(positions(subscription.next_batch().await.unwrap().unwrap().events()), [51]);
-    stream.finish().unwrap();
+    drop(stream);
+    peer.vanish();
+    let mut peer = server.welcome(0).await;
+    let (batch, _stream) = tokio::join!(soon(subscription.next_batch()), async {
+        let (asked, mut stream) = peer.subscribed().await;
+        assert_eq!((asked.snapshot, asked.checkpoint), (false, checkpoint(50)), "a snapshot is taken once");
+        write(&mut stream, &delta(50, 51, true)).await;
+        stream
+    });
+    assert_eq!(positions(batch.unwrap().unwrap().events()), [51]);
 }
 
 #[tokio::test]

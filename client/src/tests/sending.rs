@@ -77,6 +77,26 @@ async fn sends_are_pipelined_within_the_window_and_a_refusal_moves_the_numbers_u
     assert_eq!(outcomes, [Ok(1), Err(Code::NotFound), Ok(2), Ok(3), Ok(4)]);
 }
 
+/// More than the loop takes up in one turn.
+#[tokio::test]
+async fn of_many_orders_at_once_none_is_lost() {
+    let server = Server::start();
+    let (client, mut peer) = connected(&server, client(&server), 0).await;
+    let mut sends = tokio::task::JoinSet::new();
+    for target in 1..=1_000 {
+        let client = client.clone();
+        sends.spawn(async move { client.enqueue(recall(target)).await?.receipt().await });
+    }
+    for number in 1..=1_000 {
+        let (id, wire::request::Call::Recall(recall)) = peer.request().await else { panic!("no recall") };
+        assert_eq!(recall.client_seq, number);
+        peer.receipt(id, number, false).await;
+    }
+    while let Some(sent) = soon(sends.join_next()).await {
+        sent.unwrap().unwrap();
+    }
+}
+
 #[tokio::test]
 async fn a_local_quote_is_a_seq_on_the_wire() {
     let server = Server::start();
@@ -250,5 +270,25 @@ mod durable {
         let (_client, mut peer) = connected(&server, builder, 9).await;
         let (_, wire::request::Call::Recall(again)) = peer.request().await else { panic!("no recall") };
         assert_eq!(again.client_seq, 9, "9 may have been accepted: it is repeated, not numbered anew");
+    }
+}
+
+#[tokio::test]
+async fn commands_without_a_connection_are_bounded() {
+    let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let builder = Client::builder(socket.local_addr().unwrap().to_string())
+        .trust(Trust::Pinned(vec![CertificateHash::of_der(b"nobody")]))
+        .token("token");
+    let client = builder.start().unwrap();
+    let mut calls = tokio::task::JoinSet::new();
+    for _ in 0..1_025 {
+        let client = client.clone();
+        calls.spawn(async move { client.mute("c").await });
+    }
+    let refused = soon(calls.join_next()).await.unwrap().unwrap().unwrap_err();
+    assert_eq!((refused.code, refused.limit.as_deref()), (Code::Busy, Some("calls_max")), "{refused}");
+    client.close().await;
+    while let Some(ended) = soon(calls.join_next()).await {
+        assert_eq!(ended.unwrap().unwrap_err().code, Code::Unreachable);
     }
 }

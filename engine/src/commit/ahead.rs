@@ -27,7 +27,8 @@ pub(crate) struct Ahead {
     pub(crate) users: u32,
     pub(crate) devices_count: u32,
     pub(crate) conversations_count: u32,
-    pub(crate) member_rows: usize,
+    /// New member rows at the most, and the position of the last.
+    member_rows: (usize, Position),
 }
 
 /// A conversation's counters.
@@ -64,7 +65,6 @@ impl Ahead {
             users: state.users.len() as u32,
             devices_count: state.devices.len() as u32,
             conversations_count: state.conversations.len() as u32,
-            member_rows: state.member_rows,
             ..Self::default()
         }
     }
@@ -74,6 +74,9 @@ impl Ahead {
         let entries = self.conversations.len() + self.devices.len() + self.memberships.len() + self.user_names.len();
         if applied < assigned && entries < SWEEP_ENTRIES {
             return;
+        }
+        if self.member_rows.1 <= applied {
+            self.member_rows.0 = 0;
         }
         self.conversations.retain(|_, ahead| ahead.last > applied);
         self.devices.retain(|_, ahead| ahead.last > applied);
@@ -99,6 +102,7 @@ impl Ahead {
 
     pub(crate) fn add_membership(&mut self, user: UserId, position: Position) {
         count(&mut self.memberships, user, position);
+        self.member_rows = (self.member_rows.0 + 1, position);
     }
 
     pub(crate) fn set_conversation(&mut self, id: ConversationId, ahead: ConversationAhead) {
@@ -181,6 +185,13 @@ impl<'a> Known<'a> {
             applied: self.state.user(user).map_or(0, |user| user.current),
             in_flight_max: ahead.map_or(0, |(count, _)| *count),
         }
+    }
+
+    /// How many member rows there are in all, and about how many are in flight; those who return need none.
+    pub(crate) fn member_rows(&self) -> Count {
+        let (rows, position) = self.ahead.member_rows;
+        let in_flight_max = if position > self.state.applied { rows } else { 0 };
+        Count { applied: self.state.member_rows, in_flight_max }
     }
 
     /// How many registered devices a user has, and about how many registrations are in flight.

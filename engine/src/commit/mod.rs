@@ -26,6 +26,7 @@ mod shared;
 #[cfg(test)]
 mod tests;
 mod threads;
+mod time;
 mod writer;
 
 pub(crate) use persist::now as persist_now;

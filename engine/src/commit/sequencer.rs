@@ -4,12 +4,16 @@
 //! a barrier of its conversation or device to be applied, or for something to be read from the disk) is put aside, and
 //! with it every later command of the same conversation or device; all others pass.
 
+#[cfg(test)]
+mod tests;
+
 use super::ahead::{Ahead, Known};
 use super::group::{Group, Reply, WriterInput};
 use super::keys::{self, Key};
 use super::loader::Job;
-use super::rules::{Answer, Draft, Generations, Rules, Target, Verdict, new_rows};
+use super::rules::{Answer, Draft, Generations, Rules, Target, Verdict};
 use super::shared::Shared;
+use super::time::RecordTime;
 use crate::command::{Command, Completion, Outcome, Receipt, SendSession};
 use crate::state::State;
 use highwater_proto::error::{Code, Error};
@@ -20,11 +24,6 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, SendError, Sender, SyncSender};
 use std::time::Instant;
-
-/// How far a timestamp may run ahead of the time that has really passed, in ms: a clock that jumps forward and back
-/// cannot pin the future for longer. What was leapt is allowed again as time passes, so that a clock which was right to
-/// jump (the machine slept) is caught up with in the end.
-const TIME_LEAP_MS_MAX: u64 = 60_000;
 
 /// What the sequencer is told.
 pub(crate) enum Input {
@@ -52,10 +51,8 @@ struct Pending {
     target: Option<Target>,
 }
 
-/// A send session that is open.
-struct OpenSession {
-    on_replaced: Box<dyn FnOnce() + Send>,
-}
+/// Tells a send session that it was replaced.
+type OnReplaced = Box<dyn FnOnce() + Send>;
 
 pub(super) struct Sequencer {
     shared: Arc<Shared>,
@@ -71,12 +68,11 @@ pub(super) struct Sequencer {
     generations: Generations,
     next_generation: u64,
     next_ticket: u64,
-    sessions: HashMap<DeviceId, OpenSession>,
-    last_time_ms: u64,
-    /// When that was; before the first record after opening the clock is all there is to go by.
-    last_time_at: Option<Instant>,
-    /// How far time may still leap now, in ms.
-    leap_ms: u64,
+    /// Send sessions that are open.
+    sessions: HashMap<DeviceId, OnReplaced>,
+    /// Those that were replaced and are to be told.
+    replaced: Vec<OnReplaced>,
+    time: RecordTime,
     finishing: bool,
     /// Work done in the last round for a group that was full: look again at once.
     more: bool,
@@ -89,9 +85,9 @@ impl Sequencer {
         writer: SyncSender<WriterInput>,
         loader: Sender<Job>,
     ) -> Self {
-        let (ahead, assigned, last_time_ms) = {
+        let (ahead, assigned, time) = {
             let state = shared.state.read();
-            (Ahead::new(&state), state.applied, state.time_ms)
+            (Ahead::new(&state), state.applied, RecordTime::new(state.time_ms))
         };
         Self {
             shared,
@@ -106,9 +102,8 @@ impl Sequencer {
             next_generation: 1,
             next_ticket: 1,
             sessions: HashMap::new(),
-            last_time_ms,
-            last_time_at: None,
-            leap_ms: TIME_LEAP_MS_MAX,
+            replaced: Vec::new(),
+            time,
             finishing: false,
             more: false,
         }
@@ -197,7 +192,7 @@ impl Sequencer {
         let state = shared.state.read();
         self.looked_at = state.applied;
         self.ahead.forget(state.applied, self.assigned);
-        let time_ms = self.time_ms();
+        let time_ms = self.time.next((shared.options.clock)(), Instant::now());
         let mut group = Group::new(self.assigned.next());
         let mut entries = 0;
         let mut blocked: HashSet<Key> = HashSet::new();
@@ -217,6 +212,9 @@ impl Sequencer {
         }
         waiting.append(&mut self.pending);
         self.pending = waiting;
+        drop(state);
+        // Without the lock: what they do is their business.
+        self.replaced.drain(..).for_each(|on_replaced| on_replaced());
         (!group.answers.is_empty()).then_some(group)
     }
 
@@ -348,17 +346,13 @@ impl Sequencer {
             }
             Fact::Revoke { id } => {
                 self.generations.remove(id);
-                if let Some(session) = self.sessions.remove(id) {
-                    (session.on_replaced)();
-                }
+                self.replaced.extend(self.sessions.remove(id));
                 self.touch_device(*id, position, state);
             }
             Fact::Create { members, .. } | Fact::Add { members } => {
-                ahead.member_rows += new_rows(state, draft.conversation, members);
                 members.iter().for_each(|user| ahead.add_membership(*user, position));
             }
             Fact::Join => {
-                ahead.member_rows += new_rows(state, draft.conversation, &[draft.author]);
                 ahead.add_membership(draft.author, position);
             }
             _ => {}
@@ -404,9 +398,7 @@ impl Sequencer {
             user = known.user(&open.user).unwrap_or_default();
             by_service = open.by_service;
             let on_replaced = std::mem::replace(&mut open.on_replaced, Box::new(|| {}));
-            if let Some(older) = self.sessions.insert(device, OpenSession { on_replaced }) {
-                (older.on_replaced)();
-            }
+            self.replaced.extend(self.sessions.insert(device, on_replaced));
         }
         SendSession { user, device, generation, by_service, last_client_seq: numbers.last_client_seq }
     }
@@ -428,24 +420,5 @@ impl Sequencer {
             self.shared.release(pending.bytes);
             (pending.completion)(Err(error.clone()));
         }
-    }
-
-    /// The time of the next records: never back, and never far ahead of the time that has really passed.
-    fn time_ms(&mut self) -> u64 {
-        let clock = (self.shared.options.clock)().max(self.last_time_ms);
-        let now = Instant::now();
-        let time_ms = self.last_time_at.map_or(clock, |at| {
-            let passed = now.duration_since(at).as_millis() as u64;
-            let expected = self.last_time_ms.saturating_add(passed);
-            let leap = clock.saturating_sub(expected).min(self.leap_ms);
-            self.leap_ms = (self.leap_ms - leap).saturating_add(passed).min(TIME_LEAP_MS_MAX);
-            clock.min(expected.saturating_add(leap))
-        });
-        // Less than a millisecond counts when it has added up to one.
-        if self.last_time_at.is_none_or(|at| now.duration_since(at).as_millis() > 0) || time_ms > self.last_time_ms {
-            self.last_time_at = Some(now);
-        }
-        self.last_time_ms = time_ms;
-        time_ms
     }
 }

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+mod edges;
+
 use crate::command::{Caller, Command, Create, Destination, OpenSession, Outcome, Receipt, Send, SendSession};
 use crate::entry::{ResetReason, Start, SyncLimits};
 use crate::log::sim::SimDisk;

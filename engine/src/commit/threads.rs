@@ -33,7 +33,7 @@ pub(crate) struct Channels {
 }
 
 pub(crate) struct Receivers {
-    input: Receiver<Input>,
+    pub(super) input: Receiver<Input>,
     writer: Receiver<WriterInput>,
     persister: Receiver<Option<PersistJob>>,
 }

@@ -55,7 +55,9 @@ impl Space {
             return Ok(());
         }
         // A segment without frames cannot be followed by another: that would have the same name.
-        if self.spare.is_none() && (self.end + needed <= options.segment_bytes_max.min(SEGMENT_BYTES_LIMIT) || self.end <= header) {
+        if self.spare.is_none()
+            && (self.end + needed <= options.segment_bytes_max.min(SEGMENT_BYTES_LIMIT) || self.end <= header)
+        {
             self.allocated = extend(self.file.as_ref(), self.end + needed, options)?;
             return Ok(());
         }

@@ -1,6 +1,6 @@
 //! `highwater inspect`
 
-use super::{DAMAGED, FAILED, fail};
+use super::{DAMAGED, FAILED, fail, print};
 use highwater_engine::inspect::{ListChunk, inspect, inspect_conversation, inspect_user};
 use highwater_proto::error::{Code, Error};
 use highwater_proto::id::Position;
@@ -27,94 +27,120 @@ pub(crate) fn run(arguments: &Arguments) -> ExitCode {
         (None, Some(conversation)) => show_conversation(&arguments.data, conversation),
         (None, None) => show_store(&arguments.data),
     };
-    match shown {
-        Ok(()) => ExitCode::SUCCESS,
+    match shown.map(|text| print(&text)) {
+        Ok(Ok(())) => ExitCode::SUCCESS,
+        Ok(Err(error)) => fail(FAILED, error),
         Err(error) if error.code == Code::Corrupt => fail(DAMAGED, error),
         Err(error) => fail(FAILED, error),
     }
 }
 
-fn show_store(data: &Path) -> Result<(), Error> {
+/// Appends a line. Writing to a string cannot fail.
+macro_rules! line {
+    ($out:expr, $($text:tt)+) => {
+        let _ = writeln!($out, $($text)+);
+    };
+}
+
+fn show_store(data: &Path) -> Result<String, Error> {
+    let mut out = String::new();
     let store = inspect(data)?;
     if let Some(holder) = &store.in_use {
-        println!("in use: {holder}; what is in memory only is missing here");
+        line!(out, "in use: {holder}; what is in memory only is missing here");
     }
-    println!("incarnation: {}", store.incarnation);
-    println!("epoch: {}", store.epoch);
+    line!(out, "incarnation: {}", store.incarnation);
+    line!(out, "epoch: {}", store.epoch);
     for (epoch, end) in &store.epoch_ends {
-        println!("  epoch {epoch} ended at position {end}");
+        line!(out, "  epoch {epoch} ended at position {end}");
     }
-    println!("last position: {}", store.last);
-    println!("index consistent with position: {}", store.applied);
-    println!("closed: {}", if store.is_closed { "yes" } else { "no; the next opening begins a new epoch" });
+    line!(out, "last position: {}", store.last);
+    line!(out, "index consistent with position: {}", store.applied);
+    line!(out, "closed: {}", if store.is_closed { "yes" } else { "no; the next opening begins a new epoch" });
     if store.is_torn {
-        println!("torn: an unfinished write stands behind the log's end; that is no damage");
+        line!(out, "torn: an unfinished write stands behind the log's end; that is no damage");
     }
-    println!("generations: {}", list(&store.generations));
-    println!("horizon: {}", store.horizon);
-    println!("rows in the index, as of its position:");
-    println!("  users: {}", store.users);
-    println!("  devices: {}", store.devices);
-    println!("  conversations: {}", store.conversations);
-    println!("  member rows: {}", store.member_rows);
-    println!("  edited or recalled messages: {}", store.redactions);
-    println!("\n{:<16} {:>8} {:>14} {:>16}", "family", "files", "rows", "bytes");
+    line!(out, "generations: {}", list(&store.generations));
+    line!(out, "horizon: {}", store.horizon);
+    line!(out, "rows in the index, as of its position:");
+    line!(out, "  users: {}", store.users);
+    line!(out, "  devices: {}", store.devices);
+    line!(out, "  conversations: {}", store.conversations);
+    line!(out, "  member rows: {}", store.member_rows);
+    line!(out, "  edited or recalled messages: {}", store.redactions);
+    line!(out, "\n{:<16} {:>8} {:>14} {:>16}", "family", "files", "rows", "bytes");
     for family in &store.families {
-        println!("{:<16} {:>8} {:>14} {:>16}", family.name, family.files, family.rows, family.bytes);
+        line!(out, "{:<16} {:>8} {:>14} {:>16}", family.name, family.files, family.rows, family.bytes);
     }
-    println!("\n{:<40} {:>12} {:>12} {:>6} {:>12} {:>12}", "segment", "first", "last", "epoch", "bytes", "file bytes");
+    line!(
+        out,
+        "\n{:<40} {:>12} {:>12} {:>6} {:>12} {:>12}",
+        "segment",
+        "first",
+        "last",
+        "epoch",
+        "bytes",
+        "file bytes"
+    );
     for segment in &store.segments {
-        println!(
+        line!(
+            out,
             "{:<40} {:>12} {:>12} {:>6} {:>12} {:>12}",
-            segment.name, segment.first, segment.last, segment.epoch, segment.bytes, segment.file_bytes
+            segment.name,
+            segment.first,
+            segment.last,
+            segment.epoch,
+            segment.bytes,
+            segment.file_bytes
         );
     }
-    Ok(())
+    Ok(out)
 }
 
-fn show_user(data: &Path, name: &str) -> Result<(), Error> {
+fn show_user(data: &Path, name: &str) -> Result<String, Error> {
+    let mut out = String::new();
     let user = inspect_user(data, name)?;
-    println!("user: {:?}, id {}", user.user, user.id);
-    println!("conversations: {} now, {} ever", user.current, user.conversations);
-    println!("pulls: {}", user.follows.len());
+    line!(out, "user: {:?}, id {}", user.user, user.id);
+    line!(out, "conversations: {} now, {} ever", user.current, user.conversations);
+    line!(out, "pulls: {}", user.follows.len());
     for conversation in &user.follows {
-        println!("  {conversation:?}");
+        line!(out, "  {conversation:?}");
     }
-    println!("devices: {}", user.devices.len());
+    line!(out, "devices: {}", user.devices.len());
     for (device, number, position, is_registered) in &user.devices {
         let revoked = if *is_registered { "" } else { ", revoked" };
-        println!("  {device:?}: last number {number} at position {position}{revoked}");
+        line!(out, "  {device:?}: last number {number} at position {position}{revoked}");
     }
-    show_chunks("inbox", user.applied, &user.chunks);
-    println!("inbox above that, from the log: {}", positions(&user.replayed));
-    Ok(())
+    show_chunks(&mut out, "inbox", user.applied, &user.chunks);
+    line!(out, "inbox above that, from the log: {}", positions(&user.replayed));
+    Ok(out)
 }
 
-fn show_conversation(data: &Path, name: &str) -> Result<(), Error> {
+fn show_conversation(data: &Path, name: &str) -> Result<String, Error> {
+    let mut out = String::new();
     let conversation = inspect_conversation(data, name)?;
-    println!("conversation: {:?}, id {}", conversation.conversation, conversation.id);
-    println!("kind: {:?}", conversation.kind);
+    line!(out, "conversation: {:?}, id {}", conversation.conversation, conversation.id);
+    line!(out, "kind: {:?}", conversation.kind);
     let settings = conversation.settings;
-    println!("settings: open {}, history {}, fan-out {:?}", settings.open, settings.history, settings.fanout);
-    println!("fan-out on {:?} since {} ms", conversation.mode, conversation.mode_since_ms);
-    println!("head: seq {} at position {}", conversation.head, conversation.head_position);
-    println!("messages: {}, recalled {}", conversation.messages, conversation.recalled);
-    println!("members: {}, former {}", conversation.members, conversation.former_members);
-    show_chunks("outbox", conversation.applied, &conversation.chunks);
+    line!(out, "settings: open {}, history {}, fan-out {:?}", settings.open, settings.history, settings.fanout);
+    line!(out, "fan-out on {:?} since {} ms", conversation.mode, conversation.mode_since_ms);
+    line!(out, "head: seq {} at position {}", conversation.head, conversation.head_position);
+    line!(out, "messages: {}, recalled {}", conversation.messages, conversation.recalled);
+    line!(out, "members: {}, former {}", conversation.members, conversation.former_members);
+    show_chunks(&mut out, "outbox", conversation.applied, &conversation.chunks);
     let replayed: Vec<_> = conversation.replayed.iter().map(|(_, position, _)| *position).collect();
-    println!("outbox above that, from the log: {}", positions(&replayed));
-    Ok(())
+    line!(out, "outbox above that, from the log: {}", positions(&replayed));
+    Ok(out)
 }
 
-fn show_chunks(what: &str, applied: Position, chunks: &[ListChunk]) {
+fn show_chunks(out: &mut String, what: &str, applied: Position, chunks: &[ListChunk]) {
     let entries: usize = chunks.iter().map(|chunk| chunk.positions.len()).sum();
     let bytes: usize = chunks.iter().map(|chunk| chunk.bytes).sum();
-    println!("{what} up to position {applied}: {entries} entries, {bytes} bytes, {} chunks", chunks.len());
+    line!(out, "{what} up to position {applied}: {entries} entries, {bytes} bytes, {} chunks", chunks.len());
     for chunk in chunks {
         if chunk.first_seq.is_zero() {
-            println!("  {}", positions(&chunk.positions));
+            line!(out, "  {}", positions(&chunk.positions));
         } else {
-            println!("  from seq {}, {} messages: {}", chunk.first_seq, chunk.messages, positions(&chunk.positions));
+            line!(out, "  from seq {}, {} messages: {}", chunk.first_seq, chunk.messages, positions(&chunk.positions));
         }
     }
 }

@@ -48,6 +48,8 @@ pub(crate) fn run(arguments: Arguments) -> ExitCode {
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
+        // A log that cannot be written is no reason to end: reporting that on the same standard error would panic.
+        .log_internal_errors(false)
         .init();
     let overrides = Overrides {
         config: arguments.config,

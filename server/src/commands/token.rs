@@ -1,6 +1,6 @@
 //! `highwater token`
 
-use super::{FAILED, USAGE, exit_code, fail};
+use super::{FAILED, USAGE, exit_code, fail, print};
 use clap::ValueEnum;
 use highwater_proto::id::check_name;
 use highwater_server::StartError;
@@ -69,11 +69,8 @@ pub(crate) fn run(arguments: Arguments) -> ExitCode {
         scope,
     };
     let token = key.encoding_key().map_err(|error| error.to_string()).and_then(|key| mint(&claims, &kid, &key));
-    match token {
-        Ok(token) => {
-            println!("{token}");
-            ExitCode::SUCCESS
-        }
+    match token.and_then(|token| print(&format!("{token}\n"))) {
+        Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(FAILED, error),
     }
 }

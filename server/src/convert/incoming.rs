@@ -8,6 +8,7 @@ use highwater_engine::{Caller, Command, SendSession};
 use highwater_proto::checkpoint::Checkpoint;
 use highwater_proto::error::{Code, Error};
 use highwater_proto::id::Seq;
+use highwater_proto::limits::{ID_BYTES_MAX, MEMBERS_PER_CHANGE_MAX};
 use highwater_proto::wire::{self, request::Call};
 use std::sync::Arc;
 
@@ -64,6 +65,7 @@ impl Speaker {
 
 /// The engine's command for a call. `Subscribe` is none, and refused.
 pub(crate) fn command(call: Call, speaker: &Speaker, session: Option<SendSession>) -> Result<Command, Error> {
+    check_sizes(&call)?;
     let numbered = || {
         session.ok_or_else(|| {
             Error::new(Code::NotAllowed, "this session was opened to read; numbered commands need a session to send")
@@ -127,6 +129,48 @@ pub(crate) fn command(call: Call, speaker: &Speaker, session: Option<SendSession
         },
         Call::Subscribe(_) => return Err(Error::new(Code::InvalidArgument, "subscribe is not a command")),
     })
+}
+
+/// Refuses what is too large to be kept until the engine looks at it: what [`units`] and the engine's queue do not count
+/// has to be short.
+fn check_sizes(call: &Call) -> Result<(), Error> {
+    let mut strings: Vec<&str> = Vec::new();
+    let mut lists: Vec<&[String]> = Vec::new();
+    match call {
+        Call::Send(send) => {
+            strings.extend([send.to.as_str(), &send.conversation]);
+            lists.push(&send.mentions);
+        }
+        Call::Edit(edit) => strings.push(&edit.conversation),
+        Call::Recall(recall) => strings.push(&recall.conversation),
+        Call::Create(new) => {
+            strings.extend([new.conversation.as_str(), &new.owner]);
+            lists.push(&new.members);
+        }
+        Call::Add(change) | Call::Remove(change) => {
+            strings.push(&change.conversation);
+            lists.push(&change.members);
+        }
+        Call::Join(target) | Call::Leave(target) => strings.push(&target.conversation),
+        Call::Role(change) => strings.extend([change.conversation.as_str(), &change.user]),
+        Call::Settings(change) => strings.push(&change.conversation),
+        Call::Mute(change) => strings.push(&change.conversation),
+        Call::Read(mark) => strings.push(&mark.conversation),
+        Call::Revoke(revoke) => strings.push(&revoke.device),
+        Call::CreateUser(new) => strings.push(&new.user),
+        Call::Subscribe(_) => {}
+    }
+    if let Some(list) = lists.iter().find(|list| list.len() > MEMBERS_PER_CHANGE_MAX) {
+        let given = format!("{} users are named", list.len());
+        return Err(Error::limit("members_per_change_max", MEMBERS_PER_CHANGE_MAX as u64, given));
+    }
+    strings.extend(lists.into_iter().flatten().map(String::as_str));
+    match strings.iter().find(|name| name.len() > ID_BYTES_MAX) {
+        Some(name) => {
+            Err(Error::limit("id_bytes_max", ID_BYTES_MAX as u64, format!("a name has {} bytes", name.len())))
+        }
+        None => Ok(()),
+    }
 }
 
 /// How many units of `commands_in_flight_max` a call takes: large ones take more, so that what a session can have under

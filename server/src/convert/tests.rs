@@ -239,3 +239,21 @@ fn outcomes_become_answers() {
         other => panic!("{other:?}"),
     }
 }
+
+/// Names are counted neither by the units of a session nor by the engine's queue: one of a whole frame would be kept,
+/// and 256 of them, for the price of a short command.
+#[test]
+fn what_nobody_counts_is_short() {
+    let long = "x".repeat(65);
+    let calls = [
+        Call::Join(wire::Target { conversation: long.clone() }),
+        Call::Edit(wire::Edit { conversation: long.clone(), ..Default::default() }),
+        Call::Send(wire::Send { to: long.clone(), ..Default::default() }),
+        Call::Add(wire::Members { conversation: "c".to_owned(), members: vec![long.clone()] }),
+        Call::Role(wire::SetRole { conversation: "c".to_owned(), user: long, role: 1 }),
+        Call::Remove(wire::Members { conversation: "c".to_owned(), members: vec![String::new(); 1_001] }),
+    ];
+    for call in calls {
+        assert_eq!(refused(call, &user()), Code::LimitExceeded);
+    }
+}

@@ -1,5 +1,6 @@
 //! A server in this process and a client that speaks the bare protocol, well or badly.
 
+mod abuse;
 mod beginnings;
 mod endings;
 mod streams;

@@ -123,10 +123,14 @@ impl Reader {
         loop {
             let (user, place) = (self.user.clone(), self.place);
             let read = move |engine: &highwater_engine::Engine| {
-                let delta = match place {
+                let visible = engine.visible();
+                let mut delta = match place {
                     Place::Start(start) => engine.sync(&user, start, limits)?,
                     Place::Cursor(cursor) => engine.sync_next(&user, cursor, limits)?,
                 };
+                // What became visible during the read is new, not missed: else a busy store would never be caught up
+                // with. A snapshot that is not complete has no checkpoint.
+                delta.caught_up |= delta.checkpoint.is_some() && delta.to >= visible;
                 Ok(converted(delta))
             };
             let (delta, next, count) = self.shared.read(read).await?;
@@ -161,7 +165,7 @@ struct Told {
     to: u64,
     /// Where the first delta began that was not sent: the next one that is sent covers it.
     from: Option<u64>,
-    /// That it has caught up, once.
+    /// Whether the last thing it was told is that it has caught up.
     caught_up: bool,
     /// When a quiet device is to be moved on.
     next_empty: Instant,
@@ -192,7 +196,7 @@ impl Told {
         // What was skipped held nothing that the user may see, so that this delta covers it too.
         delta.from = self.from.take().unwrap_or(delta.from);
         self.to = delta.to;
-        self.caught_up |= delta.caught_up;
+        self.caught_up = delta.caught_up;
         self.empty_is_due = false;
         self.put_off();
         Some(delta)
@@ -272,6 +276,12 @@ mod tests {
             assert_eq!(sent.map(|delta| (delta.from, delta.to)), expected, "({from}, {to}]");
         }
         assert!(told.worth_telling(delta(80, 90, 0, true)).is_none());
+        // A page that was not the last is followed by word that there is no more, even if the last one is empty.
+        let mut busy = Told::new(Duration::from_secs(1));
+        for (to, records, caught_up) in [(10, 1, true), (20, 1, false), (30, 0, true)] {
+            assert!(busy.worth_telling(delta(to - 10, to, records, caught_up)).is_some(), "to {to}");
+        }
+        assert!(busy.worth_telling(delta(30, 40, 0, true)).is_none());
         told.empty_is_due = true;
         let sent = told.worth_telling(delta(90, 100, 0, true)).expect("a quiet device is moved on");
         assert_eq!((sent.from, sent.to), (80, 100));

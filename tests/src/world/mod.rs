@@ -3,6 +3,7 @@
 mod check;
 mod coverage;
 mod devices;
+mod race;
 mod steps;
 mod storage;
 
@@ -127,6 +128,10 @@ impl World {
         world.begin(Kind::Group, "c0", Some(0), &[1, 2])?;
         world.begin(Kind::Channel, "c1", Some(1), &[3, 4])?;
         world.begin(Kind::Direct, "two", None, &[0, 5])?;
+        if case.may_lose {
+            // These are to be there whatever is lost.
+            world.persist()?;
+        }
         Ok(world)
     }
 

@@ -14,3 +14,4 @@ mod format;
 mod limits;
 mod live;
 mod model;
+mod race;

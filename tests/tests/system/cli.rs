@@ -90,7 +90,10 @@ fn a_message_goes_there_and_back() {
     let server = Server::start();
     let hw = Hw::new(&server);
     let receipt = hw.json("ann", &["send", "--to", "bob", "good morning"]).line();
-    assert_eq!(pick(&receipt, ["kind", "seq", "client_seq", "repeated"]), [json!("receipt"), json!(2), json!(1), json!(false)]);
+    assert_eq!(
+        pick(&receipt, ["kind", "seq", "client_seq", "repeated"]),
+        [json!("receipt"), json!(2), json!(1), json!(false)]
+    );
     let conversation = receipt["conversation"].as_str().unwrap();
     assert!(conversation.starts_with("dm:"), "{receipt}");
 
@@ -179,13 +182,16 @@ fn what_was_sent_stays_one_whatever_else_it_goes_through() {
 
     let members = hw.json("bob", &["members", "--conversation", "g"]).lines();
     let roles: Vec<_> = members.iter().map(|line| pick(line, ["kind", "user", "role"])).collect();
-    assert_eq!(roles, [[json!("member"), json!("ann"), json!("owner")], [json!("member"), json!("bob"), json!("member")]]);
+    assert_eq!(
+        roles,
+        [[json!("member"), json!("ann"), json!("owner")], [json!("member"), json!("bob"), json!("member")]]
+    );
     let devices = hw.json("ann", &["devices"]).lines();
-    assert_eq!(pick(&devices[0], ["kind", "device", "client_seq"]), [json!("device"), json!("cli"), json!(7)]);
+    assert_eq!(pick(&devices[0], ["kind", "device", "client_seq"]), [json!("device"), json!("cli"), json!(6)]);
     hw.json("ann", &["devices", "--revoke", "cli"]).lines();
     assert_eq!(hw.json("ann", &["devices"]).lines(), [] as [Value; 0]);
     // The number goes on after it: nothing that was sent before can be sent again.
-    assert_eq!(hw.json("ann", &["send", "--conversation", "g", "back"]).line()["client_seq"], 8);
+    assert_eq!(hw.json("ann", &["send", "--conversation", "g", "back"]).line()["client_seq"], 7);
 }
 
 #[test]
@@ -242,14 +248,15 @@ fn tail_ends_when_it_is_told_to() {
         }
     });
     let next = || told.recv_timeout(PATIENCE).unwrap();
+    // A run that was asked for a count says more than once that it has caught up.
+    let next_record = || std::iter::repeat_with(next).find(|line| line["kind"] != "checkpoint").unwrap();
     assert_eq!(pick(&next(), ["kind", "caught_up"]), [json!("checkpoint"), json!(true)]);
     // The reading half of the state is in use, and says so.
     assert_eq!(hw.json("bob", &["sync"]).error(1)["code"], "unusable");
     hw.json("ann", &["send", "--to", "bob", "live"]).line();
-    assert_eq!(next()["text"], "live");
-    assert_eq!(next()["kind"], "checkpoint");
+    assert_eq!(next_record()["text"], "live");
     hw.json("bob", &["send", "--to", "ann", "reply"]).line();
-    assert_eq!(next()["text"], "reply");
+    assert_eq!(next_record()["text"], "reply");
     assert_eq!(tail.wait().unwrap().code(), Some(0));
 }
 
@@ -335,18 +342,23 @@ fn texts_come_back_byte_by_byte_and_are_shown_without_their_tricks() {
     hw.json("ann", &["send", "--to", "bob", text]).line();
     hw.json("ann", &["send", "--to", "bob", ""]).line();
     hw.json("ann", &["send", "--to", "bob", "--", "-5"]).line();
-    let mut send = hw.command("ann", &["send", "--to", "bob", "-"]).stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+    let mut send =
+        hw.command("ann", &["send", "--to", "bob", "-"]).stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
     send.stdin.take().unwrap().write_all(&[0xff, 0, 0xfe]).unwrap();
     assert_eq!(send.wait().unwrap().code(), Some(0));
     let lines = hw.json("bob", &["sync"]).lines();
     let messages = of_kind(&lines, "message");
-    assert_eq!(messages.iter().map(|line| line["text"].clone()).collect::<Vec<_>>(), [json!(text), json!(""), json!("-5"), Value::Null]);
+    assert_eq!(
+        messages.iter().map(|line| line["text"].clone()).collect::<Vec<_>>(),
+        [json!(text), json!(""), json!("-5"), Value::Null]
+    );
     assert_eq!(messages[3]["body_base64"], "/wD+");
 
     let shown = hw.run("bob", &["sync", "--from-start"]);
     assert_eq!(shown.code, 0, "{shown:?}");
     let unsafe_char = |char: char| {
-        (char.is_control() && char != '\n') || matches!(char, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+        (char.is_control() && char != '\n')
+            || matches!(char, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
     };
     assert!(!shown.stdout.chars().any(unsafe_char), "{:?}", shown.stdout);
     let line = shown.stdout.lines().find(|line| line.contains("desrever")).expect("it is shown");

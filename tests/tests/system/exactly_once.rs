@@ -113,9 +113,9 @@ async fn events_are_taken_once_over_kills_of_the_application() {
     tokio::task::block_in_place(|| run_and_kill(&server, usize::MAX, last));
 
     let mut store = open(server.scratch());
-    let mut statement = store.connection().prepare("SELECT text FROM inbox WHERE text IS NOT NULL ORDER BY row").unwrap();
-    let taken: Vec<String> =
-        statement.query_map([], |row| row.get(0)).unwrap().collect::<Result<_, _>>().unwrap();
+    let mut statement =
+        store.connection().prepare("SELECT text FROM inbox WHERE text IS NOT NULL ORDER BY row").unwrap();
+    let taken: Vec<String> = statement.query_map([], |row| row.get(0)).unwrap().collect::<Result<_, _>>().unwrap();
     let expected: Vec<String> = (0..MESSAGES).map(|number| number.to_string()).collect();
     assert_eq!(taken, expected);
     assert_eq!(all_texts(&server, "bob").await, expected);

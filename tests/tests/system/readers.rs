@@ -136,6 +136,9 @@ async fn a_client_that_changes_its_port_goes_on_without_reconnecting() {
     let mut live = bob.subscribe(SubscribeOptions::default());
     let begun = [&ann, &bob].map(|client| client.session().unwrap().time_ms);
     let mut states = [ann.state(), bob.state()];
+    for watch in &mut states {
+        soon("the state at the beginning", watch.changed()).await.unwrap();
+    }
     let mut expected = Vec::new();
     let mut ports = std::collections::BTreeSet::new();
     for number in 1..=MOVES {

@@ -1,8 +1,8 @@
 //! Who may come in, for how long, and what a token allows.
 
 use crate::fixture::{Server, messages, now_ms, sign_with, soon, text};
-use highwater_client::{Code, ConnectionState, Fanout, Kind, Message, NewConversation, SessionKind, SettingsChange};
 use highwater_client::{Client, SubscribeOptions};
+use highwater_client::{Code, ConnectionState, Fanout, Kind, Message, NewConversation, SessionKind, SettingsChange};
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -10,8 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// An Ed25519 key that no server knows: the form of PKCS#8 around a seed.
 fn strange_key() -> EncodingKey {
-    let mut der =
-        vec![0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04, 0x20];
+    let mut der = vec![0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04, 0x20];
     der.extend([7; 32]);
     EncodingKey::from_ed_der(&der)
 }

@@ -143,6 +143,12 @@ impl Login {
                 check_name(what, name).map_err(|error| Failure::usage(error.message))?;
             }
         }
+        if let Some(server) = &global.server {
+            let port = server.rsplit_once(':').map(|(_, port)| port.parse::<u16>());
+            if !matches!(port, Some(Ok(1..))) {
+                return Err(Failure::usage(format!("--server {server}: give HOST:PORT")));
+            }
+        }
         let login = match &global.dev {
             Some(directory) => Self::minted(global, directory, acting)?,
             None => Self::given(global)?,

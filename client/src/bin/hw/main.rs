@@ -67,5 +67,6 @@ fn misused(error: &clap::Error, json: bool) -> ExitCode {
 /// Logs go to standard error, for those who ask for them by the environment's HIGHWATER_LOG.
 fn log() {
     let Ok(filter) = tracing_subscriber::EnvFilter::try_from_env("HIGHWATER_LOG") else { return };
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    // Reporting on standard error that standard error cannot be written would panic.
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).log_internal_errors(false).init();
 }

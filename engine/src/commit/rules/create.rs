@@ -1,7 +1,8 @@
 //! New conversations, and the users that a command names for the first time.
 
-use super::{Answer, Draft, Rules, Step, Verdict, new_rows, refuse, unchanged};
+use super::{Answer, Draft, Rules, Step, Verdict, refuse, unchanged};
 use crate::command::{Caller, Create};
+use crate::state::State;
 use highwater_proto::error::{Code, Error};
 use highwater_proto::id::{ConversationId, DIRECT_PREFIX, UserId, check_name, direct_name};
 use highwater_proto::limits::MEMBERS_PER_CHANGE_MAX;
@@ -162,11 +163,9 @@ impl Rules<'_> {
     /// Refuses new memberships above the limits of a user and of the store.
     pub(super) fn room_for_members(&self, conversation: ConversationId, users: &[UserId]) -> Step<()> {
         let limits = &self.options.limits;
-        let new_rows = new_rows(self.known.state, conversation, users);
-        if self.known.ahead.member_rows + new_rows > limits.member_rows_max {
-            let value = limits.member_rows_max as u64;
-            return Err(Verdict::Refuse(Error::limit("member_rows_max", value, "too many memberships in all")));
-        }
+        let rows = new_rows(self.known.state, conversation, users);
+        let what = "too many memberships in all";
+        self.within(self.known.member_rows(), rows, limits.member_rows_max, "member_rows_max", what)?;
         for user in users {
             let what = "a user has too many conversations";
             let limit = limits.conversations_per_user_max;
@@ -174,6 +173,12 @@ impl Rules<'_> {
         }
         Ok(())
     }
+}
+
+/// How many of these users never were members of a conversation, which may be about to be created.
+fn new_rows(state: &State, conversation: ConversationId, users: &[UserId]) -> usize {
+    let is_new = |user: &&UserId| state.conversation(conversation).is_none_or(|row| !row.members.contains_key(user));
+    users.iter().filter(is_new).count()
 }
 
 /// Refuses a list of users above the limit of one command.

@@ -252,12 +252,6 @@ impl Draft {
     }
 }
 
-/// How many of these users never were members of a conversation, which may be about to be created.
-pub(crate) fn new_rows(state: &State, conversation: ConversationId, users: &[UserId]) -> usize {
-    let is_new = |user: &&UserId| state.conversation(conversation).is_none_or(|row| !row.members.contains_key(user));
-    users.iter().filter(is_new).count()
-}
-
 /// The row of a current member. A former member learns that it is none; a stranger learns nothing.
 fn current_member(conversation: &Conversation, user: UserId) -> Step<&Member> {
     match conversation.members.get(&user) {

@@ -80,6 +80,18 @@ fn reserving_more_than_is_used_takes_no_more_space() {
     assert!(disk.used() <= 8 << 20, "{}", disk.used());
 }
 
+/// Groups of answers alone go the same way, and are never written.
+#[test]
+fn groups_without_records_keep_no_room() {
+    let disk = SimDisk::new();
+    let mut run = Run::fresh(&disk, LogOptions { segment_bytes_max: 64 << 20 });
+    for _ in 0..1_000_000 {
+        run.space.handed_over(&GroupBuilder::new(Position(1)));
+    }
+    run.append(1).unwrap();
+    assert!(disk.used() <= 8 << 20, "{}", disk.used());
+}
+
 #[test]
 fn a_full_disk_leaves_the_old_fence_and_ends_nothing() {
     let disk = SimDisk::new();

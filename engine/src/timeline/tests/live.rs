@@ -1,6 +1,10 @@
 //! Live: woken readers go on from their cursor and miss nothing, whatever happens meanwhile.
 
 use super::*;
+use crate::state::{State, Touched};
+use crate::timeline::Subscriptions;
+use highwater_proto::id::Incarnation;
+use parking_lot::RwLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::channel;
 use std::time::Duration;
@@ -87,4 +91,21 @@ fn those_concerned_are_woken_and_no_others() {
     fixture.send("ann", "g", "5");
     assert_eq!(woken(&mut fixture)[..2], [0, 0], "a dropped subscription ends, and unchanged marks wake nobody");
     assert_eq!(code(fixture.engine.subscribe("nobody", Arc::new(|| {}))), Code::NotFound);
+}
+
+#[test]
+fn no_lock_is_held_while_wakers_run() {
+    let state = Arc::new(RwLock::new(State::new(Incarnation::default())));
+    let subscriptions = Subscriptions::default();
+    let free = Arc::new(AtomicUsize::new(0));
+    let (locks, registry, counter) = (state.clone(), subscriptions.clone(), free.clone());
+    let wake = move || {
+        let is_free = locks.try_write().is_some();
+        drop(registry.subscribe(UserId(2), Arc::new(|| {})));
+        counter.fetch_add(usize::from(is_free), Ordering::SeqCst);
+    };
+    let _subscription = subscriptions.subscribe(UserId(1), Arc::new(wake));
+    let touched = Touched { users: vec![UserId(1)], conversations: Vec::new() };
+    subscriptions.wake(&state, &touched);
+    assert_eq!(free.load(Ordering::SeqCst), 1);
 }

@@ -3,13 +3,14 @@
 use super::change::end;
 use super::timeline::lost;
 use crate::args;
-use crate::connect::Login;
+use crate::connect::{Login, PATIENCE};
 use crate::failure::Failure;
 use crate::output::Output;
 use crate::{json, text};
 use bytes::Bytes;
 use highwater_client::{Client, Content, Message, Numbered, Quote, Receipt, Recipient, Record, Sending, SessionKind};
-use highwater_proto::error::Error;
+use highwater_proto::error::{Code, Error};
+use highwater_proto::limits::BODY_BYTES_CONFIGURABLE_MAX;
 use std::ffi::OsStr;
 use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
@@ -95,8 +96,10 @@ fn body(given: &OsStr) -> Result<Bytes, Failure> {
     if given != "-" {
         return Ok(Bytes::copy_from_slice(given.as_bytes()));
     }
+    // One byte more than any server takes is enough to be refused: standard input may have no end.
+    let mut input = std::io::stdin().lock().take(BODY_BYTES_CONFIGURABLE_MAX as u64 + 1);
     let mut bytes = Vec::new();
-    std::io::stdin().lock().read_to_end(&mut bytes).map_err(|error| Failure::io(format!("standard input: {error}")))?;
+    input.read_to_end(&mut bytes).map_err(|error| Failure::io(format!("standard input: {error}")))?;
     Ok(bytes.into())
 }
 
@@ -131,7 +134,18 @@ async fn answer(client: &Client, sending: &mut Sending) -> Result<Receipt, Failu
     tokio::select! {
         receipt = sending.receipt() => Ok(receipt?),
         failure = lost(client) => Err(failure),
+        failure = held_up(client) => Err(failure),
     }
+}
+
+/// Waits until the server has said that it takes nothing, and for how long nobody can tell: a full disk at once, a full
+/// queue when that has lasted for [`PATIENCE`].
+async fn held_up(client: &Client) -> Failure {
+    let error = client.held_up().await;
+    if error.code != Code::ReadOnly {
+        tokio::time::sleep(PATIENCE).await;
+    }
+    error.into()
 }
 
 /// Delivers what earlier runs left, and prints the receipts; what is refused is told, and is the result.

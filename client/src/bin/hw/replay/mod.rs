@@ -1,7 +1,7 @@
 //! `hw replay`: plays a data set through real connections, and verifies what arrives.
 //!
 //! - [`source`] reads the files, [`plan`] numbers the messages, [`schedule`] decides what may leave when;
-//! - [`prepare`] makes the conversations, [`run`] sends, [`verify`] reads everything back and has it compared
+//! - [`prepare`] makes the conversations, [`send`] sends, [`verify`] reads everything back and has it compared
 //!   ([`compare`]); [`report`] is the result.
 
 mod compare;
@@ -9,8 +9,8 @@ mod plan;
 mod prepare;
 mod progress;
 mod report;
-mod run;
 mod schedule;
+mod send;
 pub(crate) mod source;
 mod verify;
 
@@ -81,8 +81,9 @@ pub(crate) async fn run(global: &Global, options: &args::Replay, output: &mut Ou
     prepare::conversations(&service, &plan, connector.progress).await?;
     service.close().await;
 
-    let sent = run::send(&plan, &connector, options.sessions.min(SESSIONS_MAX) as usize, limits.commands_in_flight_max)
-        .await?;
+    let sent =
+        send::messages(&plan, &connector, options.sessions.min(SESSIONS_MAX) as usize, limits.commands_in_flight_max)
+            .await?;
     let mut report = Report {
         messages: plan.len() as u64,
         refused: plan.refused,

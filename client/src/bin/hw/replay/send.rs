@@ -40,7 +40,7 @@ enum Event {
 }
 
 /// Sends all messages that the server does not have. At most `sessions_max` sessions are held.
-pub(crate) async fn send(
+pub(crate) async fn messages(
     plan: &Arc<Plan>,
     connector: &Connector,
     sessions_max: usize,
@@ -156,24 +156,26 @@ impl Session {
                 },
             }
         }
-        // Everything is acknowledged: taking the connection down holds nobody up.
-        tokio::spawn(async move { client.close().await });
+        let closing = async move { client.close().await };
+        match states.current() {
+            // Everything is acknowledged: taking the connection down holds nobody up.
+            ConnectionState::Connected(_) => drop(tokio::spawn(closing)),
+            // An attempt to connect must not come through after the author's next session.
+            _ => closing.await,
+        }
         Ok(())
     }
 
     /// Waits for the session, however often connecting fails; the loop decides when that takes too long.
     async fn opened(&self, states: &mut StateWatch) -> Result<u32, Error> {
         let session = loop {
-            match states.current() {
-                ConnectionState::Connected(session) => break session,
-                ConnectionState::Closed { reason: Some(reason) } => return Err(reason),
-                _ => {}
-            }
-            if states.changed().await.is_none() {
-                return Err(Error::new(Code::Unreachable, "the session was closed"));
+            match states.connected().await {
+                Ok(session) => break session,
+                Err(error) if matches!(states.current(), ConnectionState::Closed { .. }) => return Err(error),
+                // That one attempt failed says nothing about the next one.
+                Err(_) => drop(states.changed().await),
             }
         };
-        // What was looked at is not new any more.
         let own = self.plan.by_author[self.author as usize].len();
         match u32::try_from(session.last_client_seq) {
             Ok(last) if last as usize <= own => Ok(last),

@@ -1,0 +1,123 @@
+//! What happens at the edges: closing while persists are due, limits to the last one, repeats from as far as it goes.
+
+use super::*;
+use crate::options::Durability;
+use highwater_proto::limits::{Limits, REPEAT_WALK_MAX};
+use std::time::{Duration, Instant};
+
+/// Longer than anything here takes.
+const TIMEOUT: Duration = Duration::from_secs(60);
+
+fn create(kind: Kind, conversation: &str, members: &[&str]) -> Command {
+    Command::Create(Create {
+        caller: Caller::Service,
+        kind,
+        conversation: Some(conversation.into()),
+        owner: None,
+        members: members.iter().map(|member| Arc::from(*member)).collect(),
+        open: kind == Kind::Channel,
+        history: false,
+    })
+}
+
+fn open_with(fixture: &Fixture, limits: Limits) -> Engine {
+    Engine::open(fixture.directory.path(), Options { limits, ..fixture.options() }).unwrap()
+}
+
+fn limit_of(engine: &Engine, command: Command) -> Option<String> {
+    engine.execute(command).unwrap_err().limit
+}
+
+/// In this mode a persist waits for a sync of the log, which nobody does any more once the writer has ended.
+#[test]
+fn closing_loses_nothing_of_a_persist_that_is_due() {
+    let fixture = Fixture::new();
+    let durability = Durability::Crash { sync_interval: Duration::from_secs(600) };
+    let options = Options { durability, persist_dirty_rows: 100, ..fixture.options() };
+    let engine = Engine::open(fixture.directory.path(), options).unwrap();
+    engine.execute(create(Kind::Group, "small", &["alice"])).unwrap();
+    let members: Vec<String> = (0..100).map(|number| format!("user-{number}")).collect();
+    let members: Vec<&str> = members.iter().map(String::as_str).collect();
+    // The applier, which is to find that a persist is due, goes on when the log is closed.
+    let (disk, syncs, begun) = (fixture.disk.clone(), fixture.disk.syncs(), Instant::now());
+    let wait = move |answer: Result<Outcome, Error>| {
+        answer.unwrap();
+        while disk.syncs() == syncs && begun.elapsed() < TIMEOUT / 12 {
+            std::thread::yield_now();
+        }
+    };
+    engine.submit(create(Kind::Group, "large", &members), Box::new(wait)).unwrap();
+    engine.close().unwrap();
+    let engine = fixture.open();
+    for user in members {
+        let delta = engine.sync(user, Start::Beginning, SyncLimits::default()).unwrap();
+        assert_eq!(delta.records.len(), 1, "{user}");
+    }
+}
+
+#[test]
+fn a_closed_store_says_so() {
+    let fixture = Fixture::new();
+    let engine = fixture.open();
+    let other = engine.clone();
+    session(&engine, "alice", "phone", Box::new(|| {}));
+    engine.close().unwrap();
+    let (done, ended) = channel();
+    std::thread::spawn(move || {
+        let persisted = other.persist().map_err(|error| error.code);
+        let submitted = other.execute(Command::CreateUser { user: "bob".into() }).map(|_| ());
+        done.send((persisted, submitted.map_err(|error| error.code)))
+    });
+    assert_eq!(ended.recv_timeout(TIMEOUT).expect("an answer"), (Err(Code::Busy), Err(Code::Busy)));
+}
+
+#[test]
+fn repeats_are_looked_up_as_far_back_as_is_promised() {
+    let fixture = Fixture::new();
+    let engine = fixture.open();
+    engine.execute(create(Kind::Group, "g", &["alice"])).unwrap();
+    let alice = session(&engine, "alice", "phone", Box::new(|| {}));
+    let to = || Destination::Conversation("g".into());
+    for number in 1..=REPEAT_WALK_MAX {
+        engine.submit(message(alice, number, to(), "x"), Box::new(|answer| drop(receipt(answer)))).unwrap();
+    }
+    receipt(engine.execute(message(alice, REPEAT_WALK_MAX + 1, to(), "x")));
+    assert_eq!(receipt(engine.execute(message(alice, 1, to(), "x"))).seq, Seq(2));
+    receipt(engine.execute(message(alice, REPEAT_WALK_MAX + 2, to(), "x")));
+    let far = engine.execute(message(alice, 1, to(), "x")).unwrap_err();
+    assert_eq!(far.code, Code::AlreadyAccepted);
+}
+
+#[test]
+fn coming_back_takes_no_further_member_row() {
+    let fixture = Fixture::new();
+    let engine = open_with(&fixture, Limits { member_rows_max: 3, ..Limits::default() });
+    engine.execute(create(Kind::Channel, "c", &["alice"])).unwrap();
+    let (bob, cy, channel) = (|| Arc::from("bob"), || Arc::from("cy"), || Arc::from("c"));
+    for user in [bob(), cy()] {
+        engine.execute(Command::CreateUser { user }).unwrap();
+    }
+    for _ in 0..5 {
+        engine.execute(Command::Join { user: bob(), conversation: channel() }).unwrap();
+        engine.execute(Command::Leave { user: bob(), conversation: channel() }).unwrap();
+    }
+    engine.execute(Command::Join { user: cy(), conversation: channel() }).unwrap();
+    engine.execute(Command::Join { user: bob(), conversation: channel() }).unwrap();
+    assert_eq!(limit_of(&engine, create(Kind::Group, "g", &["alice"])).as_deref(), Some("member_rows_max"));
+}
+
+#[test]
+fn a_create_is_held_to_the_limits_of_members_and_names() {
+    let fixture = Fixture::new();
+    let limits = Limits { members_per_conversation_max: 2, names_max: 3, ..Limits::default() };
+    let engine = open_with(&fixture, limits);
+    let three = limit_of(&engine, create(Kind::Group, "g", &["a", "b", "c"]));
+    assert_eq!(three.as_deref(), Some("names_max"), "four names with its own");
+    engine.execute(create(Kind::Group, "g", &["a", "b"])).unwrap();
+    let engine = {
+        engine.close().unwrap();
+        open_with(&fixture, Limits { members_per_conversation_max: 2, ..Limits::default() })
+    };
+    let three = limit_of(&engine, create(Kind::Group, "h", &["a", "b", "c"]));
+    assert_eq!(three.as_deref(), Some("members_per_conversation_max"));
+}
