@@ -4,6 +4,10 @@
 pub const ID_BYTES_MAX: usize = 64;
 /// Most mentions in one message.
 pub const MENTIONS_MAX: usize = 64;
+/// Most edits of one message; about as many more may be in flight at once.
+pub const EDITS_PER_MESSAGE_MAX: usize = 1_000;
+/// How often a user may become a member of the same conversation: what keeps its intervals bounded.
+pub const INTERVALS_PER_MEMBER_MAX: usize = 1_000;
 /// Longest frame on the wire, in bytes, its length prefix not counted.
 pub const WIRE_FRAME_BYTES_MAX: usize = 1 << 20;
 /// Most users named by one membership change.

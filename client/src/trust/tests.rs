@@ -1,3 +1,5 @@
+//! Handshakes in memory: whom a client believes, and whom it does not.
+
 #![allow(clippy::unwrap_used)]
 
 use super::*;

@@ -128,6 +128,7 @@ impl Sequencer {
                 break;
             }
         }
+        self.shared.close_input();
         self.refuse_all(&Error::new(Code::Busy, "the store is closed"));
     }
 

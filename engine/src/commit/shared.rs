@@ -31,6 +31,8 @@ pub(crate) struct Shared {
     /// The last position applied; the state says the same under its lock.
     visible: AtomicU64,
     input: Sender<Input>,
+    /// No command is let in any more. Held for reading while one is sent, so that none is left unanswered.
+    is_closed: RwLock<bool>,
     pub(super) writer: SyncSender<WriterInput>,
     pub(super) persister: Sender<Option<PersistJob>>,
     queue_bytes: AtomicUsize,
@@ -105,6 +107,7 @@ impl Shared {
             soft: Mutex::new(soft),
             soft_dirty: Mutex::default(),
             input,
+            is_closed: RwLock::new(false),
             writer,
             persister,
             queue_bytes: AtomicUsize::new(0),
@@ -148,11 +151,19 @@ impl Shared {
             busy.code = Code::Busy;
             return Err(busy);
         }
-        let sent = self.input.send(Input::Command { command, completion, bytes });
-        sent.map_err(|_| {
-            self.release(bytes);
-            closed()
-        })
+        let is_closed = self.is_closed.read();
+        let sent = !*is_closed && self.input.send(Input::Command { command, completion, bytes }).is_ok();
+        drop(is_closed);
+        if sent {
+            return Ok(());
+        }
+        self.release(bytes);
+        Err(closed())
+    }
+
+    /// Lets no further command in: whatever was submitted until here is in the sequencer's input.
+    pub(super) fn close_input(&self) {
+        *self.is_closed.write() = true;
     }
 
     /// Gives back room in the queue.

@@ -63,20 +63,20 @@ impl Threads {
         let of = || shared.clone();
         Ok(Self {
             shared: of(),
-            sequencer: spawn("hw-sequencer", move || sequencer.run())?,
-            loader: spawn("hw-loader", {
+            sequencer: spawn("hw-sequencer", shared, move || sequencer.run())?,
+            loader: spawn("hw-loader", shared, {
                 let shared = of();
                 move || loader::run(&shared, &job_receiver)
             })?,
-            writer: spawn("hw-writer", {
+            writer: spawn("hw-writer", shared, {
                 let shared = of();
                 move || Writer { shared: &shared, log, groups: receivers.writer, applier: groups }.run()
             })?,
-            applier: spawn("hw-applier", {
+            applier: spawn("hw-applier", shared, {
                 let shared = of();
                 move || applier::run(&shared, &group_receiver)
             })?,
-            persister: spawn("hw-persister", {
+            persister: spawn("hw-persister", shared, {
                 let shared = of();
                 move || persist::run(&shared, &receivers.persister)
             })?,
@@ -115,9 +115,32 @@ impl Threads {
     }
 }
 
-fn spawn<T: Send + 'static>(name: &str, run: impl FnOnce() -> T + Send + 'static) -> Result<JoinHandle<T>, Error> {
+fn spawn<T: Send + 'static>(
+    name: &'static str,
+    shared: &Arc<Shared>,
+    run: impl FnOnce() -> T + Send + 'static,
+) -> Result<JoinHandle<T>, Error> {
     let failed = |error: io::Error| Error::new(Code::Io, format!("cannot start thread {name}: {error}"));
+    let guard = PanicGuard { name, shared: shared.clone() };
+    let run = move || {
+        let _guard = guard;
+        run()
+    };
     Builder::new().name(name.to_owned()).spawn(run).map_err(failed)
+}
+
+/// A thread that panics stops the engine: nobody waits for it in vain.
+struct PanicGuard {
+    name: &'static str,
+    shared: Arc<Shared>,
+}
+
+impl Drop for PanicGuard {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.shared.poison(&Error::new(Code::Poisoned, format!("thread {} panicked", self.name)));
+        }
+    }
 }
 
 fn join<T>(thread: JoinHandle<T>) -> Result<T, Error> {

@@ -1,9 +1,11 @@
 //! What may be written on the command line.
 
-use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
-use highwater_proto::record::{Fanout, Kind, Role};
+mod values;
+
+use clap::{ArgGroup, Args, Parser, Subcommand};
 use std::ffi::OsString;
 use std::path::PathBuf;
+pub(crate) use values::{FanoutArg, KindArg, RoleArg, Switch, VerifyUsers};
 
 /// Talks to a Highwater server: sends, reads, follows, and replays data sets.
 ///
@@ -315,88 +317,6 @@ pub(crate) struct Sample {
     /// Directory for events.jsonl and members.jsonl
     #[arg(long, value_name = "DIR")]
     pub(crate) out: PathBuf,
-}
-
-/// How many users a replay verifies.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum VerifyUsers {
-    All,
-    Some(usize),
-}
-
-impl VerifyUsers {
-    fn parse(text: &str) -> Result<Self, String> {
-        if text == "all" {
-            return Ok(Self::All);
-        }
-        match text.parse() {
-            Ok(0) | Err(_) => Err("a number from 1, or all".to_owned()),
-            Ok(count) => Ok(Self::Some(count)),
-        }
-    }
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub(crate) enum Switch {
-    On,
-    Off,
-}
-
-impl From<Switch> for bool {
-    fn from(switch: Switch) -> Self {
-        matches!(switch, Switch::On)
-    }
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum KindArg {
-    Direct,
-    Group,
-    Channel,
-}
-
-impl From<KindArg> for Kind {
-    fn from(kind: KindArg) -> Self {
-        match kind {
-            KindArg::Direct => Kind::Direct,
-            KindArg::Group => Kind::Group,
-            KindArg::Channel => Kind::Channel,
-        }
-    }
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub(crate) enum RoleArg {
-    Owner,
-    Admin,
-    Member,
-}
-
-impl From<RoleArg> for Role {
-    fn from(role: RoleArg) -> Self {
-        match role {
-            RoleArg::Owner => Role::Owner,
-            RoleArg::Admin => Role::Admin,
-            RoleArg::Member => Role::Member,
-        }
-    }
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub(crate) enum FanoutArg {
-    Auto,
-    Write,
-    Read,
-}
-
-impl From<FanoutArg> for Fanout {
-    fn from(fanout: FanoutArg) -> Self {
-        match fanout {
-            FanoutArg::Auto => Fanout::Auto,
-            FanoutArg::Write => Fanout::Write,
-            FanoutArg::Read => Fanout::Read,
-        }
-    }
 }
 
 #[cfg(test)]

@@ -1,3 +1,5 @@
+//! The stores over restarts, other programs, and files that are something else.
+
 #![allow(clippy::unwrap_used)]
 
 use super::*;

@@ -5,7 +5,7 @@ use crate::command::{Caller, Create};
 use crate::state::State;
 use highwater_proto::error::{Code, Error};
 use highwater_proto::id::{ConversationId, DIRECT_PREFIX, UserId, check_name, direct_name};
-use highwater_proto::limits::MEMBERS_PER_CHANGE_MAX;
+use highwater_proto::limits::{INTERVALS_PER_MEMBER_MAX, MEMBERS_PER_CHANGE_MAX};
 use highwater_proto::record::{Fact, Kind, Mode, Settings};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -166,7 +166,14 @@ impl Rules<'_> {
         let rows = new_rows(self.known.state, conversation, users);
         let what = "too many memberships in all";
         self.within(self.known.member_rows(), rows, limits.member_rows_max, "member_rows_max", what)?;
+        let members = self.known.state.conversation(conversation).map(|row| &row.members);
         for user in users {
+            let returns = members.and_then(|members| members.get(user)).map_or(0, |member| member.intervals.len());
+            if returns >= INTERVALS_PER_MEMBER_MAX {
+                let what = format!("a user was a member {returns} times before");
+                let limit = INTERVALS_PER_MEMBER_MAX as u64;
+                return Err(Verdict::Refuse(Error::limit("intervals_per_member_max", limit, what)));
+            }
             let what = "a user has too many conversations";
             let limit = limits.conversations_per_user_max;
             self.within(self.known.memberships(*user), 1, limit, "conversations_per_user_max", what)?;

@@ -6,7 +6,7 @@ use crate::state::{Conversation, Redaction};
 use bytes::Bytes;
 use highwater_proto::error::{Code, Error};
 use highwater_proto::id::{ConversationId, Seq, UserId, direct_name};
-use highwater_proto::limits::MENTIONS_MAX;
+use highwater_proto::limits::{EDITS_PER_MESSAGE_MAX, MENTIONS_MAX};
 use highwater_proto::record::{Fact, Kind, Message, Role};
 use std::sync::Arc;
 
@@ -77,8 +77,16 @@ impl<'a> Rules<'a> {
         if target.author != session.user {
             return Err(refuse(Code::NotAllowed, "only its author may edit a message"));
         }
-        if self.known.state.redactions.get(&target.position) == Some(&Redaction::Recalled) {
-            return Err(refuse(Code::Recalled, format!("message {} was recalled", target.seq)));
+        match self.known.state.redactions.get(&target.position) {
+            Some(Redaction::Recalled) => {
+                return Err(refuse(Code::Recalled, format!("message {} was recalled", target.seq)));
+            }
+            Some(Redaction::Edited(edits)) if edits.len() >= EDITS_PER_MESSAGE_MAX => {
+                let what = format!("message {} has {} edits", target.seq, edits.len());
+                let limit = EDITS_PER_MESSAGE_MAX as u64;
+                return Err(Verdict::Refuse(Error::limit("edits_per_message_max", limit, what)));
+            }
+            _ => {}
         }
         let fact = Fact::Edit { target: target.seq, target_position: target.position, body: body.clone() };
         Ok(Verdict::Accept(vec![numbered(session, client_seq, id, fact)], Answer::Receipt))

@@ -121,3 +121,66 @@ fn a_create_is_held_to_the_limits_of_members_and_names() {
     let three = limit_of(&engine, create(Kind::Group, "h", &["a", "b", "c"]));
     assert_eq!(three.as_deref(), Some("members_per_conversation_max"));
 }
+
+#[test]
+fn edits_and_returns_are_bounded() {
+    let fixture = Fixture::new();
+    let engine = fixture.open();
+    let alice = session(&engine, "alice", "phone", Box::new(|| {}));
+    let target = receipt(engine.execute(message(alice, 1, to_bob(), "hello"))).seq;
+    let edit = |client_seq| Command::Edit {
+        session: alice,
+        client_seq,
+        conversation: "dm:alice,bob".into(),
+        target,
+        body: "again".into(),
+    };
+    (2..1_002).for_each(|number| drop(receipt(engine.execute(edit(number)))));
+    assert_eq!(limit_of(&engine, edit(1_002)).as_deref(), Some("edits_per_message_max"));
+
+    engine.execute(create(Kind::Channel, "news", &["bob"])).unwrap();
+    let join = || Command::Join { user: "alice".into(), conversation: "news".into() };
+    for _ in 0..1_000 {
+        engine.execute(join()).unwrap();
+        engine.execute(Command::Leave { user: "alice".into(), conversation: "news".into() }).unwrap();
+    }
+    assert_eq!(limit_of(&engine, join()).as_deref(), Some("intervals_per_member_max"));
+}
+
+#[test]
+fn every_command_is_answered_or_refused_while_the_store_closes() {
+    for _ in 0..20 {
+        let fixture = Fixture::new();
+        let engine = fixture.open();
+        let other = engine.clone();
+        let submitting = std::thread::spawn(move || {
+            let (done, answers) = channel();
+            let mut submitted = 0;
+            for number in 0..u64::MAX {
+                let done = done.clone();
+                let completion = Box::new(move |answer: Result<Outcome, Error>| drop(done.send(answer.is_ok())));
+                if other.submit(Command::CreateUser { user: format!("user-{number}").into() }, completion).is_err() {
+                    break;
+                }
+                submitted += 1;
+            }
+            drop(done);
+            (submitted, answers.iter().count())
+        });
+        engine.close().unwrap();
+        let (submitted, answered) = submitting.join().unwrap();
+        assert_eq!(submitted, answered);
+    }
+}
+
+#[test]
+fn a_thread_that_panics_stops_the_engine() {
+    let fixture = Fixture::new();
+    let engine = fixture.open();
+    let completion = Box::new(|_: Result<Outcome, Error>| panic!("a completion that breaks its promise"));
+    engine.submit(Command::CreateUser { user: "alice".into() }, completion).unwrap();
+    let (told, poisoned) = channel();
+    engine.on_poisoned(Box::new(move |error| drop(told.send(error.code))));
+    assert_eq!(poisoned.recv_timeout(TIMEOUT).unwrap(), Code::Poisoned);
+    assert!(engine.persist().is_err());
+}

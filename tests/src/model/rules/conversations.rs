@@ -248,6 +248,14 @@ impl Model {
     }
 }
 
+impl Model {
+    /// Accepts a read mark that changes nothing.
+    pub fn needless_read(&mut self, user: &Name, name: &Name, through: u64) -> Done {
+        let position = self.note(&Some(user.clone()), name, 0, Fact::Read(through));
+        Done::Changed { position }
+    }
+}
+
 /// In a channel comings and goings have no seq.
 fn coming_or_going(conversation: &Conversation) -> u64 {
     if conversation.kind == Kind::Channel { 0 } else { conversation.head() + 1 }
