@@ -242,9 +242,14 @@ impl World {
         let delivered = covered.iter().filter(|position| !left_out.contains(position));
         let expected: Vec<Entry> =
             delivered.map(|position| model::entry(&self.model, state, *position, Some(user))).collect();
-        let found: Vec<u64> = page.records.iter().map(|entry| entry.position.0).collect();
-        let wanted: Vec<u64> = expected.iter().map(|entry| entry.position.0).collect();
-        prop_assert_eq!(found, wanted, "positions for {} in ({}, {}]", user, page.from, page.to);
+        let found: BTreeSet<u64> = page.records.iter().map(|entry| entry.position.0).collect();
+        let wanted: BTreeSet<u64> = expected.iter().map(|entry| entry.position.0).collect();
+        if let Some(position) = found.symmetric_difference(&wanted).next() {
+            let verb = if wanted.contains(position) { "lacks" } else { "holds" };
+            let record = self.model.record(*position);
+            let message = format!("({}, {}] for {user} {verb} {position}: {record:?}", page.from, page.to);
+            return Err(TestCaseError::fail(message));
+        }
         prop_assert_eq!(&page.records, &expected, "records for {} in ({}, {}]", user, page.from, page.to);
         self.check_limits(page, limits)?;
         let gone: Vec<u64> = covered.into_iter().filter(|position| left_out.contains(position)).collect();

@@ -1,7 +1,7 @@
 //! Several devices of one user, one device in several places, and queues that wait for a server.
 
-use crate::fixture::{Server, Site, all_texts, assert_contiguous, messages, soon, text};
-use highwater_client::{Client, Code, ConnectionState, Message, Numbered, Sending, StateDir, SubscribeOptions};
+use crate::fixture::{Server, Site, all_texts, assert_contiguous, ending, messages, soon, text};
+use highwater_client::{Client, Code, Message, Numbered, Sending, StateDir, SubscribeOptions};
 
 /// Queues messages and does not wait for their receipts.
 async fn queue(client: &Client, conversation: &str, texts: impl IntoIterator<Item = String>) -> Vec<Sending> {
@@ -89,16 +89,7 @@ async fn a_newer_session_takes_over_and_what_was_not_acknowledged_is_sent_again(
     messages(&mut seen, 20).await;
     let second = server.sender("ann", "phone").await;
     let taken_over_at = second.session().unwrap().last_client_seq;
-    let mut states = first.state();
-    let closed = soon("the first session's end", async {
-        loop {
-            if let ConnectionState::Closed { reason } = states.current() {
-                return reason;
-            }
-            states.changed().await;
-        }
-    });
-    assert_eq!(closed.await.unwrap().code, Code::Replaced);
+    assert_eq!(ending(&first).await.code, Code::Replaced);
     let sent = soon("the writer's end", writer).await.unwrap();
     assert!(taken_over_at >= 20 && sent as u64 >= taken_over_at, "{taken_over_at} of {sent}");
     drop(first);
@@ -107,6 +98,7 @@ async fn a_newer_session_takes_over_and_what_was_not_acknowledged_is_sent_again(
     let third = soon("the store", reopened(&server, &state)).await;
     let session = soon("the third session", third.connected()).await.unwrap();
     assert_eq!(session.last_client_seq, taken_over_at, "the second one sent nothing");
+    assert_eq!(ending(&second).await.code, Code::Replaced, "it is told without having asked anything");
     let unsent = third.unsent().await.unwrap();
     println!("{sent} sent, {taken_over_at} accepted before the takeover, {} not acknowledged", unsent.len());
     for (_, mut sending) in unsent {

@@ -1,8 +1,8 @@
 //! A server process, clients of it, and waiting with an end.
 
 use highwater_client::{
-    Backoff, CertificateHash, CheckpointStore, Client, ClientBuilder, Content, Event, Kind, NewConversation, Record,
-    SessionKind, SubscribeOptions, Subscription, Trust,
+    Backoff, CertificateHash, CheckpointStore, Client, ClientBuilder, ConnectionState, Content, Error, Event, Kind,
+    NewConversation, Record, SessionKind, SubscribeOptions, Subscription, Trust,
 };
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde_json::{Value, json};
@@ -257,6 +257,20 @@ pub(crate) fn send_signal(pid: u32, signal: i32) {
     // SAFETY: `kill` takes two numbers and touches no memory of ours.
     let sent = unsafe { libc::kill(pid as libc::pid_t, signal) };
     assert_eq!(sent, 0, "{}", std::io::Error::last_os_error());
+}
+
+/// Waits until the client has ended for good; why it did.
+pub(crate) async fn ending(client: &Client) -> Error {
+    let mut states = client.state();
+    soon("the session's end", async {
+        loop {
+            if let ConnectionState::Closed { reason } = states.current() {
+                return reason.unwrap();
+            }
+            states.changed().await;
+        }
+    })
+    .await
 }
 
 /// A message's text.

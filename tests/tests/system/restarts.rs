@@ -99,7 +99,7 @@ async fn ask(client: &Client) {
 async fn clients_of_a_killed_server_learn_of_it_by_a_stateless_reset() {
     const CLIENTS: usize = 20;
     /// Far below the 10 s of a keep-alive and the 30 s after which a silent connection is given up.
-    const NOTICED_WITHIN: Duration = Duration::from_secs(3);
+    const NOTICED_WITHIN: Duration = Duration::from_secs(2);
     let mut server = Server::start();
     server.group("g", &["ann", "bob"]).await;
     let mut clients = Vec::new();

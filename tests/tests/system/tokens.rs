@@ -1,8 +1,7 @@
 //! Who may come in, for how long, and what a token allows.
 
-use crate::fixture::{Server, messages, now_ms, sign_with, soon, text};
-use highwater_client::{Client, SubscribeOptions};
-use highwater_client::{Code, ConnectionState, Fanout, Kind, Message, NewConversation, SessionKind, SettingsChange};
+use crate::fixture::{Server, ending, messages, now_ms, sign_with, soon, text};
+use highwater_client::{Code, Fanout, Kind, Message, NewConversation, SessionKind, SettingsChange, SubscribeOptions};
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -73,20 +72,6 @@ async fn a_token_for_a_device_is_good_for_no_other() {
     assert_eq!(open("").await.unwrap().as_deref(), Some("phone"));
     assert_eq!(open("phone").await.unwrap().as_deref(), Some("phone"));
     assert_eq!(open("tablet").await.unwrap_err().code, Code::NotAllowed);
-}
-
-/// Waits until the client has ended for good; why it did.
-async fn ending(client: &Client) -> highwater_client::Error {
-    let mut states = client.state();
-    soon("the session's end", async {
-        loop {
-            if let ConnectionState::Closed { reason } = states.current() {
-                return reason.unwrap();
-            }
-            states.changed().await;
-        }
-    })
-    .await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
