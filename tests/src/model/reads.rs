@@ -56,7 +56,7 @@ impl State {
     fn is_synced(&self, model: &Model, user: &str, position: u64) -> bool {
         let record = model.record(position);
         if let Fact::Read(_) = record.fact {
-            return record.author.as_ref() == user;
+            return record.author.as_ref() == user && !self.needless.contains(&position);
         }
         let Some(conversation) = self.conversation(&record.conversation) else { return false };
         if let Fact::Edit { target, .. } = record.fact {

@@ -2,7 +2,7 @@
 
 use super::{Fact, Model, Name, Record};
 use highwater_engine::proto::record::{Fanout, Kind, Mode, Role, Settings};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What the records say.
 #[derive(Clone, Debug, Default)]
@@ -13,6 +13,8 @@ pub struct State {
     pub devices: Vec<Device>,
     /// Conversations by name.
     pub conversations: BTreeMap<Name, Conversation>,
+    /// Positions of read marks that were needless when their turn came.
+    pub needless: BTreeSet<u64>,
 }
 
 /// A device.
@@ -133,7 +135,13 @@ impl State {
             }
             _ => {
                 let conversation = self.conversations.get_mut(&record.conversation);
-                conversation.expect("its create comes first").apply(record, position);
+                let conversation = conversation.expect("its create comes first");
+                if let Fact::Read(through) = record.fact
+                    && through <= conversation.member(&record.author).read
+                {
+                    self.needless.insert(position);
+                }
+                conversation.apply(record, position);
             }
         }
         if record.client_seq > 0 {

@@ -6,7 +6,7 @@
 
 use crate::fixture::{receipt, send, session};
 use highwater_engine::command::{Caller, Create, Destination, Send};
-use highwater_engine::entry::{Body, Entry, HistoryRange, Start, SyncLimits, What};
+use highwater_engine::entry::{Body, Entry, Start, SyncLimits, What};
 use highwater_engine::proto::id::Seq;
 use highwater_engine::proto::record::{Fanout, Kind, Role};
 use highwater_engine::{Command, Engine, Options, verify};

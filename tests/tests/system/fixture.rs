@@ -7,9 +7,10 @@ use highwater_client::{
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tempfile::TempDir;
@@ -124,6 +125,18 @@ pub(crate) fn sign_with(key: &EncodingKey, kid: &str, claims: &Value) -> String 
     jsonwebtoken::encode(&header, claims, key).unwrap()
 }
 
+/// A port that stays free while a server is away: the system gives those above to the clients of other tests.
+fn free_port() -> u16 {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    loop {
+        let number = std::process::id().wrapping_mul(101).wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed));
+        let port = 20_000 + (number % 10_000) as u16;
+        if UdpSocket::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
+}
+
 /// A server process in a directory of its own. It is killed when this is dropped.
 pub(crate) struct Server {
     pub(crate) site: Site,
@@ -149,7 +162,7 @@ impl Server {
     pub(crate) fn with_config(config: &str) -> Self {
         let directory = tempfile::tempdir().unwrap();
         std::fs::write(directory.path().join("highwater.toml"), config).unwrap();
-        let site = Site { data: directory.path().join("data"), address: ([127, 0, 0, 1], 0).into() };
+        let site = Site { data: directory.path().join("data"), address: ([127, 0, 0, 1], free_port()).into() };
         let mut server = Self { site, child: None, directory };
         server.restart();
         server
