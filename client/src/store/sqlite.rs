@@ -136,7 +136,7 @@ fn lock(path: &Path) -> Result<Connection, Error> {
         Ok(()) => Ok(lock),
         Err(error) if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) => {
             let message = format!("{} is in use by another program", path.display());
-            Err(Error::new(Code::Unusable, message))
+            Err(Error::new(Code::Busy, message))
         }
         Err(error) => Err(failed(&lock_path, &error)),
     }

@@ -252,7 +252,7 @@ fn tail_ends_when_it_is_told_to() {
     let next_record = || std::iter::repeat_with(next).find(|line| line["kind"] != "checkpoint").unwrap();
     assert_eq!(pick(&next(), ["kind", "caught_up"]), [json!("checkpoint"), json!(true)]);
     // The reading half of the state is in use, and says so.
-    assert_eq!(hw.json("bob", &["sync"]).error(1)["code"], "unusable");
+    assert_eq!(hw.json("bob", &["sync"]).error(1)["code"], "busy");
     hw.json("ann", &["send", "--to", "bob", "live"]).line();
     assert_eq!(next_record()["text"], "live");
     hw.json("bob", &["send", "--to", "ann", "reply"]).line();

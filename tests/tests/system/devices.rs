@@ -117,7 +117,7 @@ async fn reopened(site: &Site, state: &StateDir) -> Client {
     loop {
         match state.outgoing("here") {
             Ok(store) => return site.sending("ann", "phone").outgoing(store).start().unwrap(),
-            Err(error) => assert_eq!(error.code, Code::Unusable, "{error}"),
+            Err(error) => assert_eq!(error.code, Code::Busy, "{error}"),
         }
         tokio::task::yield_now().await;
     }

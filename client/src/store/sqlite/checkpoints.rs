@@ -30,7 +30,7 @@ impl SqliteCheckpoints {
     /// Opens the file, or makes it, and holds its lock until this is dropped.
     ///
     /// # Errors
-    /// `unusable` if another program has it open, or it is no such store, or of another version; `io` otherwise.
+    /// `busy` if another program has it open; `unusable` if it is no such store or of another version; `io` otherwise.
     pub fn open(path: impl Into<PathBuf>) -> Result<Self, Error> {
         Ok(Self { database: Database::open(path.into(), VERSION, TABLES)? })
     }

@@ -44,7 +44,7 @@ impl SqliteOutgoing {
     /// be the same one.
     ///
     /// # Errors
-    /// `unusable` if another program has it open, or it is no such store, or of another version; `io` otherwise.
+    /// `busy` if another program has it open; `unusable` if it is no such store or of another version; `io` otherwise.
     pub fn open(path: impl Into<PathBuf>, server: impl Into<String>) -> Result<Self, Error> {
         let database = Database::open(path.into(), VERSION, TABLES)?;
         Ok(Self { database, server: server.into(), incarnation: None })

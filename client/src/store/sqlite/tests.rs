@@ -138,8 +138,8 @@ fn two_readers_exclude_each_other_and_so_do_two_senders_but_one_of_each_goes() {
     let root = tempfile::tempdir().unwrap();
     let reader = state(&root).checkpoints(HERE).unwrap();
     let sender = state(&root).outgoing("server").unwrap();
-    assert_eq!(state(&root).checkpoints(HERE).unwrap_err().code, Code::Unusable);
-    assert_eq!(state(&root).outgoing("server").unwrap_err().code, Code::Unusable);
+    assert_eq!(state(&root).checkpoints(HERE).unwrap_err().code, Code::Busy);
+    assert_eq!(state(&root).outgoing("server").unwrap_err().code, Code::Busy);
     drop(reader);
     state(&root).checkpoints(HERE).unwrap();
     drop(sender);

@@ -158,7 +158,7 @@ fn every_command_is_answered_or_refused_while_the_store_closes() {
             let mut submitted = 0;
             for number in 0..u64::MAX {
                 let done = done.clone();
-                let completion = Box::new(move |answer: Result<Outcome, Error>| drop(done.send(answer.is_ok())));
+                let completion = Box::new(move |answer: Result<Outcome, Error>| done.send(answer.is_ok()).unwrap());
                 if other.submit(Command::CreateUser { user: format!("user-{number}").into() }, completion).is_err() {
                     break;
                 }
@@ -180,7 +180,7 @@ fn a_thread_that_panics_stops_the_engine() {
     let completion = Box::new(|_: Result<Outcome, Error>| panic!("a completion that breaks its promise"));
     engine.submit(Command::CreateUser { user: "alice".into() }, completion).unwrap();
     let (told, poisoned) = channel();
-    engine.on_poisoned(Box::new(move |error| drop(told.send(error.code))));
+    engine.on_poisoned(Box::new(move |error| told.send(error.code).unwrap()));
     assert_eq!(poisoned.recv_timeout(TIMEOUT).unwrap(), Code::Poisoned);
     assert!(engine.persist().is_err());
 }

@@ -14,11 +14,16 @@ use highwater_proto::limits::BODY_BYTES_CONFIGURABLE_MAX;
 use std::ffi::OsStr;
 use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
+use std::time::{Duration, Instant};
+use tokio::time::sleep;
+
+/// Time between two looks at a queue that another program holds.
+const LOCK_RETRY: Duration = Duration::from_millis(50);
 
 /// Sends a message, after what earlier runs left; or, without a text, only that.
 pub(crate) async fn send(login: &Login, send: args::Send, output: &mut Output) -> Result<(), Failure> {
     let message = message(&send)?;
-    let client = start(login)?;
+    let client = start(login).await?;
     let connected = client.connected().await;
     let Some(message) = message else {
         connected?;
@@ -53,7 +58,7 @@ pub(crate) async fn recall(login: &Login, recall: args::Message, output: &mut Ou
 }
 
 async fn change(login: &Login, command: Numbered, content: Content, output: &mut Output) -> Result<(), Failure> {
-    let client = start(login)?;
+    let client = start(login).await?;
     client.connected().await?;
     let mut sending = client.enqueue(command).await?;
     let receipt = match answer_in_turn(&client, &mut sending, output).await {
@@ -74,8 +79,15 @@ async fn change(login: &Login, command: Numbered, content: Content, output: &mut
     end(client, output).await
 }
 
-fn start(login: &Login) -> Result<Client, Failure> {
-    let outgoing = login.state_dir()?.outgoing(login.server_name())?;
+/// Another send of this device that runs just now is waited for: it holds the queue.
+async fn start(login: &Login) -> Result<Client, Failure> {
+    let begun = Instant::now();
+    let outgoing = loop {
+        match login.state_dir()?.outgoing(login.server_name()) {
+            Err(error) if error.code == Code::Busy && begun.elapsed() < PATIENCE => sleep(LOCK_RETRY).await,
+            outgoing => break outgoing?,
+        }
+    };
     Ok(login.builder(SessionKind::Send).outgoing(outgoing).start()?)
 }
 
