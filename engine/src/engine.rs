@@ -23,7 +23,8 @@ use std::sync::mpsc::sync_channel;
 /// An open store. Cloning gives another handle on the same store.
 ///
 /// All methods may be called from any thread. Those that read may touch the disk and block for it; [`Engine::submit`]
-/// does not. Dropping the last handle ends the engine as a crash would, losing nothing that was acknowledged;
+/// does not. No handle may be dropped last inside a completion or a waker: those run on the engine's own threads, which
+/// the drop waits for. Dropping the last handle ends the engine as a crash would, losing nothing that was acknowledged;
 /// [`Engine::close`] ends it properly, so that the next opening is quick.
 #[derive(Clone)]
 pub struct Engine {
