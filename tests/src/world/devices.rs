@@ -11,6 +11,7 @@ use highwater_engine::proto::error::{Code, Error};
 use highwater_engine::proto::id::{Incarnation, Position, Seq};
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::RangeInclusive;
 
 /// What a device holds.
 #[derive(Clone, Debug, Default)]
@@ -18,6 +19,8 @@ pub struct Reader {
     checkpoint: Option<Checkpoint>,
     at: u64,
     cursor: Option<Cursor>,
+    /// Where the catch-up of the cursor ends.
+    through: u64,
     /// Its checkpoint names records that were lost.
     is_ahead: bool,
     /// Messages by conversation and seq; `None` is a tombstone.
@@ -31,6 +34,7 @@ impl Reader {
     /// The session that its cursor was valid for is over.
     pub(super) fn disconnect(&mut self) {
         self.cursor = None;
+        self.through = 0;
     }
 
     /// A crash lost what came after this position. A device whose checkpoint is beyond it must start anew, and drops
@@ -102,13 +106,22 @@ impl World {
             prop_assert!(page.records.is_empty(), "a snapshot covers what was visible");
         }
         let begin = if reset.is_some() { self.model.visible() } else { begin };
-        let left_out = self.left_out(&state, user, begin, limits.cap.into());
+        // A catch-up that was broken off ends where it was to end then; what is new comes after that.
+        let visible = self.model.visible();
+        let is_continued = from == From::Cursor && reset.is_none() && begin < reader.through;
+        let mut through = if is_continued { reader.through } else { visible };
         let mut from = begin;
         for pages in 1.. {
             prop_assert!(pages < PAGES_MAX, "the catch-up does not end");
+            let left_out = self.left_out(&state, user, from + 1..=through, limits.cap.into());
             self.check_page(&state, user, &page, from, &left_out, asked)?;
+            prop_assert!(page.to.0 <= through, "a page ends with its catch-up");
             self.take_page(user, reader, &page)?;
+            reader.through = through;
             from = page.to.0;
+            if from == through {
+                through = visible;
+            }
             if page.caught_up || pages == usize::from(limits.pages) {
                 break;
             }
@@ -197,11 +210,10 @@ impl World {
         Ok(page)
     }
 
-    /// Positions of the messages that a cap leaves out of a catch-up that begins behind `begin`: of each conversation
-    /// all but the newest.
-    fn left_out(&self, state: &State, user: &str, begin: u64, cap: u64) -> BTreeSet<u64> {
+    /// Positions of the messages that a cap leaves out of these: of each conversation all but the newest.
+    fn left_out(&self, state: &State, user: &str, range: RangeInclusive<u64>, cap: u64) -> BTreeSet<u64> {
         let mut messages: BTreeMap<&str, Vec<u64>> = BTreeMap::new();
-        for position in state.synced(&self.model, user).into_iter().filter(|position| *position > begin) {
+        for position in state.synced(&self.model, user).into_iter().filter(|position| range.contains(position)) {
             let record = self.model.record(position);
             if record.is_message() {
                 messages.entry(&record.conversation).or_default().push(position);
