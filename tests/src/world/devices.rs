@@ -1,7 +1,7 @@
 //! Reading devices: each keeps a checkpoint and a replica of what it was told, as a client would.
 
 use super::{Check, World, failed};
-use crate::model::{self, Name, State};
+use crate::model::{self, Fact, Name, Record, State};
 use crate::plan::{From, Limits};
 use highwater_engine::entry::{
     Body, ConversationView, Cursor, Delta, Entry, HistoryRange, ResetReason, Start, SyncLimits, What,
@@ -23,6 +23,8 @@ pub struct Reader {
     through: u64,
     /// Its checkpoint names records that were lost.
     is_ahead: bool,
+    /// Messages whose lost edit or recall it may have been shown.
+    shown_lost: BTreeSet<(Name, u64)>,
     /// Messages by conversation and seq; `None` is a tombstone.
     held: BTreeMap<(Name, u64), Option<Vec<u8>>>,
 }
@@ -37,13 +39,20 @@ impl Reader {
         self.through = 0;
     }
 
-    /// A crash lost what came after this position. A device whose checkpoint is beyond it must start anew, and drops
-    /// what it holds.
-    pub(super) fn lose_after(&mut self, position: u64) {
+    /// A crash lost these records, which came after this position. A device whose checkpoint is beyond it must start
+    /// anew, and drops what it holds. One that was catching up goes on; it may have been shown a lost edit or recall of a
+    /// message that it holds, since those apply on read (`guarantees.md`, P9).
+    pub(super) fn lose_after(&mut self, position: u64, gone: &[Record]) {
         if self.at > position {
             self.is_ahead = true;
             self.held.clear();
+            self.shown_lost.clear();
+            return;
         }
+        self.shown_lost.extend(gone.iter().filter_map(|record| match record.fact {
+            Fact::Edit { target, .. } | Fact::Recall { target } => Some((record.conversation.clone(), target)),
+            _ => None,
+        }));
     }
 
     fn take(&mut self, entry: &Entry) {
@@ -359,6 +368,9 @@ impl World {
                 )));
             };
             let shown = text(&body);
+            if reader.shown_lost.contains(&(record.conversation.clone(), record.seq)) {
+                continue;
+            }
             if *held != shown {
                 let is_excused = shown.is_none() && !self.is_recall_seen(state, user, record);
                 prop_assert!(

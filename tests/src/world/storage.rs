@@ -46,8 +46,8 @@ impl World {
         let lost = self.model.visible().saturating_sub(left);
         let may_lose = self.may_lose() && loss != Loss::None;
         prop_assert!(lost == 0 || may_lose, "{} acknowledged records are lost", lost);
-        self.model.records.truncate(left as usize);
-        self.readers.values_mut().for_each(|reader| reader.lose_after(left));
+        let gone = self.model.records.split_off((left as usize).min(self.model.records.len()));
+        self.readers.values_mut().for_each(|reader| reader.lose_after(left, &gone));
         self.adopt(engine, true)?;
         if lost == 0 {
             let after = self.dump()?;
