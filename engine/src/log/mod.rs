@@ -2,7 +2,7 @@
 //!
 //! What is acknowledged must be there after a power cut, and damage must never pass for data. Disks lose what was not
 //! synced, in any order, and tell nobody. So the log remembers how far it was synced: in every frame, in a small
-//! [`fence`] file about once a second and at a clean close, and in the mere existence of a newer segment, which is
+//! `fence` file about once a second and at a clean close, and in the mere existence of a newer segment, which is
 //! made only after the one before it was synced. See [`highwater_proto::frame`] for the decision *torn or corrupt?*.
 //!
 //! Opening after an unclean stop trusts nothing that the page cache shows above the last claim: those frames are
