@@ -80,33 +80,29 @@ fn write(directory: &Path) {
     let (target, conversation) = (Seq(morning.0 - 1), Arc::from("team"));
     receipt(&engine, Command::Recall { session: ada, client_seq: number, conversation, target });
     number += 1;
-    receipt(
-        &engine,
-        Command::Send(Send {
-            session: ada,
-            client_seq: number,
-            destination: Destination::User("ada".into()),
-            body: "a note to myself".into(),
-            quote: None,
-            mentions: Vec::new(),
-            sent_at_ms: Some(1_600_000_000_000),
-        }),
-    );
+    let note = Send {
+        session: ada,
+        client_seq: number,
+        destination: Destination::User("ada".into()),
+        body: "a note to myself".into(),
+        quote: None,
+        mentions: Vec::new(),
+        sent_at_ms: Some(1_600_000_000_000),
+    };
+    receipt(&engine, Command::Send(note.clone()));
     engine.persist().unwrap();
     change(&engine);
     number += 1;
-    receipt(
-        &engine,
-        Command::Send(Send {
-            session: ada,
-            client_seq: number,
-            destination: Destination::Conversation("team".into()),
-            body: "many read this".into(),
-            quote: Some(morning),
-            mentions: vec!["grace".into()],
-            sent_at_ms: None,
-        }),
-    );
+    let answer = Send {
+        client_seq: number,
+        destination: Destination::Conversation("team".into()),
+        body: "many read this".into(),
+        quote: Some(morning),
+        mentions: vec!["grace".into()],
+        sent_at_ms: None,
+        ..note
+    };
+    receipt(&engine, Command::Send(answer));
     // An unclean stop begins a second epoch.
     drop(engine);
     let engine = Engine::open(store.path(), options()).unwrap();
