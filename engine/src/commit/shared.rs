@@ -28,6 +28,8 @@ pub(crate) struct Shared {
     pub(crate) soft: Mutex<HashMap<DeviceId, SoftDevice>>,
     /// Devices whose soft state changed since the last freeze.
     pub(crate) soft_dirty: Mutex<std::collections::HashSet<DeviceId>>,
+    /// A head that was persisted, whose memory is used again.
+    pub(super) spare_head: Mutex<Option<Head>>,
     /// The last position applied; the state says the same under its lock.
     visible: AtomicU64,
     input: Sender<Input>,
@@ -106,6 +108,7 @@ impl Shared {
             subscriptions: Subscriptions::default(),
             soft: Mutex::new(soft),
             soft_dirty: Mutex::default(),
+            spare_head: Mutex::default(),
             input,
             is_closed: RwLock::new(false),
             writer,

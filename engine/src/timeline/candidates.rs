@@ -71,7 +71,7 @@ fn gather_inbox(view: &View<'_>, user: UserId, lowest: &mut Lowest) -> Result<()
     }
     let through = lowest.bound().min(persisted);
     if lowest.after < through {
-        lowest.offer(&view.store.inbox_after(user, lowest.after, through, lowest.limit)?);
+        lowest.offer(view.store.inbox_after(user, lowest.after, through, lowest.limit)?);
     }
     Ok(())
 }
@@ -98,8 +98,7 @@ fn gather_follows(
         let through = pull.through.min(lowest.bound()).min(persisted);
         if pull.after < through {
             let stored = view.store.outbox_after(pull.conversation, pull.after, through, lowest.limit)?;
-            let positions: Vec<Position> = stored.into_iter().map(|(_, entry)| entry.position).collect();
-            lowest.offer(&positions);
+            lowest.offer(stored.into_iter().map(|(_, entry)| entry.position));
         }
     }
     Ok(next)
@@ -146,8 +145,8 @@ impl Lowest {
     }
 
     /// Takes ascending positions into account.
-    fn offer(&mut self, positions: &[Position]) {
-        for position in positions.iter().copied().skip_while(|position| *position <= self.after) {
+    fn offer(&mut self, positions: impl IntoIterator<Item = Position>) {
+        for position in positions.into_iter().skip_while(|position| *position <= self.after) {
             if position > self.bound() {
                 break;
             }
@@ -158,11 +157,10 @@ impl Lowest {
     }
 
     fn offer_outbox(&mut self, head: &Head, pull: &Pull) {
-        let Some(outbox) = head.outboxes.get(&pull.conversation) else { return };
-        let (_, entries) = outbox.range(pull.after, pull.through.min(self.bound()));
+        let Some(outbox) = head.outbox(pull.conversation) else { return };
+        let entries = outbox.range(pull.after, pull.through.min(self.bound()));
         // No more than the limit can be among the lowest.
-        let positions: Vec<Position> = entries.iter().take(self.limit).map(|entry| entry.position).collect();
-        self.offer(&positions);
+        self.offer(entries.take(self.limit).map(|entry| entry.position));
     }
 }
 
@@ -189,7 +187,7 @@ mod tests {
             let (after, through) = (Position(after), Position(through));
             let mut lowest = Lowest { positions: BTreeSet::new(), after, through, limit };
             for source in &sources {
-                lowest.offer(&positions(source));
+                lowest.offer(positions(source));
             }
             let kept: Vec<Position> = lowest.positions.into_iter().collect();
             assert_eq!(kept, positions(&expected), "{sources:?} in ({after}, {through}] limit {limit}");

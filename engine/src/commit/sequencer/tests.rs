@@ -114,7 +114,7 @@ fn a_read_mark_that_is_no_advance_reaches_no_device() {
     bench.apply(&read);
     let inbox = |bench: &Bench| {
         let state = bench.shared.state.read();
-        state.head.inbox(UserId(1), Position::ZERO, state.applied).to_vec()
+        state.head.inbox(UserId(1), Position::ZERO, state.applied).collect::<Vec<_>>()
     };
     let before = inbox(&bench);
     assert_eq!(before.last(), Some(&read.records[0].position));
