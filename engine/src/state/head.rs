@@ -12,6 +12,8 @@ pub(crate) struct Head {
     pub(crate) outboxes: HashMap<ConversationId, OutboxHead>,
     /// About how much memory it takes, in bytes.
     pub(crate) bytes: usize,
+    /// Entries of all inboxes.
+    pub(crate) inbox_entries: u64,
 }
 
 /// The newest records of a conversation: `entries[i]` has the seq `first + i`.
@@ -44,6 +46,7 @@ impl Head {
         if inbox.last() != Some(&position) {
             inbox.push(position);
             self.bytes += INBOX_ENTRY_BYTES;
+            self.inbox_entries += 1;
         }
     }
 
