@@ -15,6 +15,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Sender, SyncSender};
+use std::time::{Duration, Instant};
 
 /// What the threads of one open store share.
 pub(crate) struct Shared {
@@ -32,6 +33,8 @@ pub(crate) struct Shared {
     pub(super) spare_head: Mutex<Option<Head>>,
     /// The last position applied; the state says the same under its lock.
     visible: AtomicU64,
+    /// What the index held when the store was opened: records above it have been applied since.
+    pub(crate) loaded: Position,
     input: Sender<Input>,
     /// No command is let in any more. Held for reading while one is sent, so that none is left unanswered.
     is_closed: RwLock<bool>,
@@ -50,16 +53,30 @@ pub(crate) struct PersistJob {
     pub(super) rows: Rows,
     pub(super) head: Arc<Head>,
     pub(super) through: Position,
+    pub(super) began: Instant,
 }
 
 /// How far persisting has got.
 #[derive(Default)]
 pub(super) struct PersistState {
     pub(super) in_progress: bool,
+    /// What the persists so far have done.
+    pub(super) done: PersistUsage,
     /// The persister has ended, or will do without another persist.
     pub(super) has_ended: bool,
     /// `None` while the log is written to.
     pub(super) log_end: Option<LogEnd>,
+}
+
+/// What persists have done since the store was opened.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct PersistUsage {
+    /// Persists that ended well.
+    pub(crate) count: u64,
+    /// How long the last of them took.
+    pub(crate) last: Duration,
+    /// Inbox entries in all heads frozen so far.
+    pub(crate) inbox_entries: u64,
 }
 
 /// How the log has ended.
@@ -101,6 +118,7 @@ impl Shared {
         Self {
             options,
             visible: AtomicU64::new(state.applied.0),
+            loaded: state.persisted,
             state: RwLock::new(state),
             store,
             log,

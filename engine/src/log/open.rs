@@ -93,7 +93,7 @@ fn finish(
     let allocated = file.bytes().map_err(|error| io_error("measure", &newest.name, &error))?;
     let space = Space::new(file, newest.name.clone(), newest.end(), allocated);
     let segments = RwLock::new(segments.into_iter().map(Arc::new).collect());
-    let shared = Arc::new(Shared { disk, options, segments, space: Mutex::new(space) });
+    let shared = Arc::new(Shared { disk, options, segments, space: Mutex::new(space), counters: Default::default() });
     Ok(Opened {
         reader: LogReader { shared: shared.clone() },
         space: LogSpace { shared: shared.clone() },

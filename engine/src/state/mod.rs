@@ -167,6 +167,11 @@ impl State {
         self.user(id).map_or_else(|| Arc::from(""), |user| user.name.clone())
     }
 
+    /// Rows in memory, whatever they are of.
+    pub(crate) fn rows(&self) -> usize {
+        self.users.len() + self.devices.len() + self.conversations.len() + self.member_rows + self.redactions.len()
+    }
+
     /// The last position that a checkpoint of `epoch` may name.
     pub(crate) fn epoch_end(&self, epoch: Epoch) -> Option<Position> {
         if epoch == self.epoch {
