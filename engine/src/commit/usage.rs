@@ -12,8 +12,8 @@ pub(crate) fn usage(shared: &Shared) -> Usage {
         Usage {
             records_applied: state.applied.0 - shared.loaded.0,
             inbox_entries: state.head.inbox_entries(),
-            head_bytes: state.head.bytes as u64,
-            frozen_head_bytes: state.frozen.as_ref().map_or(0, |head| head.bytes as u64),
+            head_bytes: state.head.bytes() as u64,
+            frozen_head_bytes: state.frozen.as_ref().map_or(0, |head| head.bytes() as u64),
             dirty_rows: state.dirty.len() as u64,
             resident_rows: state.rows() as u64,
             ..Usage::default()
