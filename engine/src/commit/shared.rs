@@ -43,6 +43,8 @@ pub(crate) struct Shared {
     queue_bytes: AtomicUsize,
     /// The sequencer waits for something to be applied.
     pub(super) sequencer_waits: AtomicBool,
+    /// Looked at first, since there seldom is one.
+    has_failed: AtomicBool,
     failure: Mutex<Failure>,
     /// Told whenever a persist has ended, and when the log has.
     pub(super) persisted: (Mutex<PersistState>, Condvar),
@@ -133,6 +135,7 @@ impl Shared {
             persister,
             queue_bytes: AtomicUsize::new(0),
             sequencer_waits: AtomicBool::new(false),
+            has_failed: AtomicBool::new(false),
             failure: Mutex::default(),
             persisted: Default::default(),
         }
@@ -210,6 +213,9 @@ impl Shared {
 
     /// Why the engine stopped, if it did.
     pub(crate) fn failure(&self) -> Option<Error> {
+        if !self.has_failed.load(Ordering::SeqCst) {
+            return None;
+        }
         self.failure.lock().error.clone()
     }
 
@@ -222,6 +228,7 @@ impl Shared {
                 return;
             }
             failure.error = Some(error.clone());
+            self.has_failed.store(true, Ordering::SeqCst);
             std::mem::take(&mut failure.listeners)
         };
         tracing::error!(%error, "poisoned");

@@ -13,6 +13,7 @@ use crate::store::Store;
 use highwater_proto::id::{Incarnation, UserId};
 use highwater_proto::limits::Limits;
 use highwater_proto::record::Kind;
+use std::collections::HashMap;
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
