@@ -1,7 +1,7 @@
 //! Reading records back by position, each verified on every read.
 
 use super::Shared;
-use super::segment::{Memo, Segment};
+use super::segment::{Segment, Span};
 use super::tail::Kept;
 use super::{corrupt, io_error};
 use highwater_proto::error::{Code, Error};
@@ -12,21 +12,14 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 /// Bytes between two wanted records that are read along rather than skipped by a second read.
-const BRIDGE_BYTES: u64 = 4 << 10;
+const BRIDGE_BYTES: u32 = 4 << 10;
 /// Most bytes of one such read; a larger record is read alone.
-const READ_BYTES_MAX: u64 = 256 << 10;
+const READ_BYTES_MAX: u32 = 256 << 10;
 
 /// Reads what was appended, durable or not: whoever asks knows what is visible. Cheap to clone; any thread.
 #[derive(Clone)]
 pub(crate) struct LogReader {
     pub(super) shared: Arc<Shared>,
-}
-
-/// A wanted record: where its bytes are.
-struct Wanted {
-    position: Position,
-    from: u64,
-    to: u64,
 }
 
 /// A record that was found.
@@ -149,30 +142,30 @@ impl LogReader {
 
     fn read_segment(&self, segment: &Segment, positions: &[Position], out: &mut Vec<Found>) -> Result<(), Error> {
         let disk = self.shared.disk.as_ref();
-        let mut memo = Memo::default();
-        let mut wanted: Vec<Wanted> = Vec::with_capacity(positions.len());
-        for position in positions {
-            let index = position.0 - segment.header.first.0;
-            let index = u32::try_from(index).map_err(|_| self.missing(*position))?;
-            let (from, to) = segment.span(disk, index, &mut memo)?.ok_or_else(|| self.missing(*position))?;
-            wanted.push(Wanted { position: *position, from: u64::from(from), to: u64::from(to) });
+        let index = |position: &Position| u32::try_from(position.0 - segment.header.first.0).ok();
+        let spans = segment.spans(disk, positions.iter().map_while(index))?;
+        if let Some(missing) = positions.get(spans.len()) {
+            return Err(self.missing(*missing));
         }
         let file = segment.file(disk)?;
         let mut buffer = Vec::new();
-        let mut rest = &wanted[..];
-        while let Some(first) = rest.first() {
-            let together = neighbours(rest);
-            let to = rest[together - 1].to.max(first.from);
-            buffer.resize((to - first.from) as usize, 0);
-            let read =
-                file.read_at(first.from, &mut buffer).map_err(|error| io_error("read", &segment.name, &error))?;
-            for record in &rest[..together] {
-                let at = ((record.from - first.from) as usize).min(read);
-                let (record, _) = read_record(record.position, &buffer[at..read])
-                    .map_err(|damage| corrupt(&segment.name, record.from, record.position, damage))?;
+        let (mut spans, mut positions) = (&spans[..], positions);
+        while let Some(first) = spans.first() {
+            let together = neighbours(spans);
+            let bytes = spans[together - 1].to.saturating_sub(first.from) as usize;
+            if buffer.len() < bytes {
+                buffer.resize(bytes, 0);
+            }
+            let read = file
+                .read_at(u64::from(first.from), &mut buffer[..bytes])
+                .map_err(|error| io_error("read", &segment.name, &error))?;
+            for (span, position) in spans[..together].iter().zip(positions) {
+                let at = ((span.from - first.from) as usize).min(read);
+                let (record, _) = read_record(*position, &buffer[at..read])
+                    .map_err(|damage| corrupt(&segment.name, u64::from(span.from), *position, damage))?;
                 out.push(Found::Read(record));
             }
-            rest = &rest[together..];
+            (spans, positions) = (&spans[together..], &positions[together..]);
         }
         Ok(())
     }
@@ -200,8 +193,8 @@ impl Deref for Found {
 }
 
 /// How many of the wanted records are read together: at least the first.
-fn neighbours(wanted: &[Wanted]) -> usize {
-    let fits = |pair: &&[Wanted]| {
+fn neighbours(wanted: &[Span]) -> usize {
+    let fits = |pair: &&[Span]| {
         let (before, next) = (&pair[0], &pair[1]);
         next.from >= before.to && next.from - before.to <= BRIDGE_BYTES && next.to - wanted[0].from <= READ_BYTES_MAX
     };

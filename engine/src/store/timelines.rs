@@ -158,6 +158,11 @@ impl<'a> OutboxChunks<'a> {
         }
     }
 
+    /// Whether the iterator stands at the chunk that begins with this seq.
+    fn is_at(&self, first: Seq) -> bool {
+        self.rows.key() == Some(&outbox::key(self.conversation, first)[..])
+    }
+
     /// The last chunk that begins at or below a position; else the first one.
     fn around(&mut self, position: Position) -> Result<Option<Chunk>, Halt> {
         // The last key of all is the iterator's bound; the last chunk begins below it.
@@ -207,11 +212,13 @@ impl<'a> OutboxChunks<'a> {
         range: impl Fn(Seq, &OutboxEntry) -> Range,
     ) -> Result<Vec<(Seq, OutboxEntry)>, Halt> {
         let mut found = Vec::new();
-        // The search may have left the iterator elsewhere.
-        let mut chunk = match chunk {
-            Some(chunk) => self.at_or_before(chunk.first)?,
-            None => None,
-        };
+        let mut chunk = chunk;
+        if let Some(first) = chunk.as_ref().map(|chunk| chunk.first)
+            && !self.is_at(first)
+        {
+            // The search has left the iterator elsewhere.
+            chunk = self.at_or_before(first)?;
+        }
         while let Some(current) = chunk {
             for (seq, entry) in (current.first.0..).map(Seq).zip(&current.entries) {
                 if found.len() >= limit {

@@ -161,10 +161,10 @@ pub(super) fn weight(entry: &Entry) -> usize {
 fn named(state: &State, record: &Record, what: What) -> Entry {
     Entry {
         position: record.position,
-        conversation: state.conversation(record.conversation).map_or_else(|| Arc::from(""), |row| row.name.clone()),
+        conversation: state.conversation(record.conversation).map_or_else(Arc::default, |row| row.name.clone()),
         seq: record.seq,
         from: state.user_name(record.author),
-        device: state.device(record.device).map_or_else(|| Arc::from(""), |device| device.name.clone()),
+        device: state.device(record.device).map_or_else(Arc::default, |device| device.name.clone()),
         time_ms: record.time_ms,
         by_service: record.by_service,
         what,

@@ -5,6 +5,7 @@ mod catch_up;
 mod intervals;
 mod lists;
 mod live;
+mod memory;
 mod places;
 
 use crate::Engine;
@@ -63,9 +64,12 @@ const WHOLE: SyncLimits = SyncLimits { records_max: 0, bytes_max: 0, per_convers
 
 impl Fixture {
     fn new() -> Self {
-        let directory = tempfile::tempdir().unwrap();
         let durability = Durability::Crash { sync_interval: Duration::from_millis(50) };
-        let options = Options { durability, create_named_users: true, ..Options::default() };
+        Self::with(Options { durability, create_named_users: true, ..Options::default() })
+    }
+
+    fn with(options: Options) -> Self {
+        let directory = tempfile::tempdir().unwrap();
         let engine = Engine::open(directory.path(), options).unwrap();
         Self { engine, sessions: HashMap::new(), directory }
     }
