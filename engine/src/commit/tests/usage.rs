@@ -33,9 +33,9 @@ fn usage_counts_what_was_written_applied_and_persisted() {
     assert_eq!(second.log_syncs - first.log_syncs, 10);
     let record_bytes = (second.log_bytes - first.log_bytes) / 10;
     assert!((50..150).contains(&record_bytes), "a frame of a short message takes {record_bytes} bytes");
-    assert!(second.head_bytes > first.head_bytes);
-    // Two users, a device, a conversation and its two members.
-    assert_eq!((second.resident_rows, second.dirty_rows), (6, 6));
+    assert!(first.head_bytes > 0 && second.head_bytes >= first.head_bytes);
+    // Two users, a device, a conversation and its two members; to be written are four names and four rows.
+    assert_eq!((second.resident_rows, second.dirty_rows), (6, 8));
     assert_eq!((second.persists, second.persist_last), (0, Duration::ZERO));
 
     engine.persist().unwrap();
