@@ -7,7 +7,7 @@ use highwater_engine::entry::{Body, ConversationView, Delta, DeviceView, Entry, 
 use highwater_proto::error::{Code, Error};
 use highwater_proto::id::Seq;
 use highwater_proto::record::Settings;
-use highwater_proto::wire::{self, kind, response};
+use highwater_proto::wire::{self, PreparedDelta, PreparedRecord, kind, response};
 use std::sync::Arc;
 
 /// The answer to a request.
@@ -106,13 +106,14 @@ fn names(names: Vec<Arc<str>>) -> Vec<String> {
 }
 
 /// A delta.
-pub(crate) fn delta(delta: Delta) -> wire::Delta {
-    wire::Delta {
+pub(crate) fn delta(delta: Delta) -> PreparedDelta {
+    let records = delta.records.into_iter().map(|entry| PreparedRecord::new(&record(entry))).collect();
+    let rest = wire::Delta {
         from: delta.from.0,
         to: delta.to.0,
         checkpoint: delta.checkpoint.map_or(Bytes::new(), |checkpoint| checkpoint.encode().into()),
         caught_up: delta.caught_up,
-        records: delta.records.into_iter().map(record).collect(),
+        records: Vec::new(),
         gaps: delta
             .gaps
             .into_iter()
@@ -124,7 +125,8 @@ pub(crate) fn delta(delta: Delta) -> wire::Delta {
             .collect(),
         reset: delta.reset.map(|reason| wire::Reset { reason: reason.as_str().to_owned() }),
         conversations: delta.conversations.into_iter().map(conversation).collect(),
-    }
+    };
+    PreparedDelta { rest, records }
 }
 
 /// A conversation as its member sees it.
