@@ -52,6 +52,7 @@ pub mod verify;
 mod commit;
 mod engine;
 mod lock;
+mod reach;
 mod state;
 mod store;
 mod timeline;

@@ -2,11 +2,13 @@
 
 use super::Shared;
 use super::segment::{Memo, Segment};
+use super::tail::Kept;
 use super::{corrupt, io_error};
 use highwater_proto::error::{Code, Error};
 use highwater_proto::frame::{FRAME_HEADER_BYTES, read_record};
 use highwater_proto::id::Position;
 use highwater_proto::record::Record;
+use std::ops::Deref;
 use std::sync::Arc;
 
 /// Bytes between two wanted records that are read along rather than skipped by a second read.
@@ -27,18 +29,68 @@ struct Wanted {
     to: u64,
 }
 
+/// A record that was found.
+#[derive(Debug)]
+pub(crate) enum Found {
+    /// In the tail.
+    Kept(Kept),
+    /// In a segment.
+    Read(Record),
+}
+
 impl LogReader {
     /// The record at a position: `not_found` if there is none, `corrupt` if its bytes are damaged, `io` if they cannot
     /// be read.
-    pub(crate) fn read(&self, position: Position) -> Result<Record, Error> {
+    pub(crate) fn read(&self, position: Position) -> Result<Found, Error> {
         let mut records = self.read_many(&[position])?;
         records.pop().ok_or_else(|| self.missing(position))
     }
 
     /// The records at these positions, which are ascending. Neighbours are read in one go. Errors are those of
     /// [`LogReader::read`]; one record that fails fails all.
-    pub(crate) fn read_many(&self, positions: &[Position]) -> Result<Vec<Record>, Error> {
+    pub(crate) fn read_many(&self, positions: &[Position]) -> Result<Vec<Found>, Error> {
+        let mut kept: Vec<Option<Kept>> = Vec::with_capacity(positions.len());
+        self.shared.tail.look_up(positions, |found| {
+            kept.push(found);
+            true
+        });
+        // The tail has the newest records: what it lacks is as a rule what comes first.
         let mut records = Vec::with_capacity(positions.len());
+        let mut found = kept.into_iter().zip(positions).peekable();
+        let mut missing: Vec<Position> = Vec::new();
+        while let Some((kept, position)) = found.next() {
+            match kept {
+                Some(kept) => records.push(Found::Kept(kept)),
+                None => {
+                    missing.clear();
+                    missing.push(*position);
+                    while let Some((_, position)) = found.next_if(|(kept, _)| kept.is_none()) {
+                        missing.push(*position);
+                    }
+                    self.read_stored(&missing, &mut records)?;
+                }
+            }
+        }
+        Ok(records)
+    }
+
+    /// The records at these positions, if all of them are in memory.
+    pub(crate) fn look_up(&self, positions: &[Position]) -> Option<Vec<Found>> {
+        let mut records = Vec::with_capacity(positions.len());
+        self.shared.tail.look_up(positions, |kept| {
+            let is_here = kept.is_some();
+            records.extend(kept.map(Found::Kept));
+            is_here
+        });
+        (records.len() == positions.len()).then_some(records)
+    }
+
+    /// Keeps records in memory that were appended, in ascending order from call to call.
+    pub(crate) fn keep(&self, records: &[Record]) {
+        self.shared.tail.extend(records);
+    }
+
+    fn read_stored(&self, positions: &[Position], records: &mut Vec<Found>) -> Result<(), Error> {
         let mut rest = positions;
         while let Some(first) = rest.first() {
             let segment = self.segment_of(*first)?;
@@ -47,10 +99,10 @@ impl LogReader {
             if here == 0 {
                 return Err(self.missing(*first));
             }
-            self.read_segment(&segment, &rest[..here], &mut records)?;
+            self.read_segment(&segment, &rest[..here], records)?;
             rest = &rest[here..];
         }
-        Ok(records)
+        Ok(())
     }
 
     /// Hands over all records above a position, in order, verifying whole frames. Ends with the first error.
@@ -95,7 +147,7 @@ impl LogReader {
         found.ok_or_else(|| self.missing(position))
     }
 
-    fn read_segment(&self, segment: &Segment, positions: &[Position], out: &mut Vec<Record>) -> Result<(), Error> {
+    fn read_segment(&self, segment: &Segment, positions: &[Position], out: &mut Vec<Found>) -> Result<(), Error> {
         let disk = self.shared.disk.as_ref();
         let mut memo = Memo::default();
         let mut wanted: Vec<Wanted> = Vec::with_capacity(positions.len());
@@ -118,11 +170,32 @@ impl LogReader {
                 let at = ((record.from - first.from) as usize).min(read);
                 let (record, _) = read_record(record.position, &buffer[at..read])
                     .map_err(|damage| corrupt(&segment.name, record.from, record.position, damage))?;
-                out.push(record);
+                out.push(Found::Read(record));
             }
             rest = &rest[together..];
         }
         Ok(())
+    }
+}
+
+impl Found {
+    /// The record's place in the tail, if that has it.
+    pub(crate) fn kept(&self) -> Option<&Kept> {
+        match self {
+            Self::Kept(kept) => Some(kept),
+            Self::Read(_) => None,
+        }
+    }
+}
+
+impl Deref for Found {
+    type Target = Record;
+
+    fn deref(&self) -> &Record {
+        match self {
+            Self::Kept(kept) => kept,
+            Self::Read(record) => record,
+        }
     }
 }
 

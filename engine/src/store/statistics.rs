@@ -2,6 +2,7 @@
 
 use super::family::Family;
 use super::{Store, inbox, outbox};
+use crate::reach::Reach;
 use crate::state::OutboxEntry;
 use highwater_proto::error::{Damage, Error};
 use highwater_proto::id::{ConversationId, Position, Seq, UserId};
@@ -108,7 +109,7 @@ impl Store {
         chunk: impl Fn(&[u8], &[u8]) -> Result<Chunk, Damage>,
     ) -> Result<Vec<Chunk>, Error> {
         let mut chunks = Vec::new();
-        let mut rows = self.list(family, first, end);
+        let mut rows = self.list(family, first, end, Reach::Disk);
         rows.seek(first);
         while let Some((key, value)) = rows.item() {
             chunks.push(chunk(key, value).map_err(|damage| self.damaged(family, key, &damage))?);

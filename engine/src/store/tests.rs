@@ -2,6 +2,7 @@
 
 use super::script::{ALICE, BOB, CAROL, CHANNEL, GROUP, INCARNATION, apply, open, persist, varied};
 use super::{SoftDevice, Store};
+use crate::reach::Reach;
 use crate::state::{OutboxEntry, State};
 use highwater_proto::error::{Code, Error};
 use highwater_proto::id::{ConversationId, DeviceId, Incarnation, Ordinal, Position, Seq, UserId};
@@ -16,13 +17,13 @@ fn everything(store: &Store, state: &State) -> Result<String, Error> {
     state.dump(&mut text);
     let (all, through) = (usize::MAX, state.persisted);
     for user in (1..).map(UserId).take(state.users.len()) {
-        let mut inbox = store.inbox_after(user, Position::ZERO, through, all)?;
+        let mut inbox = store.inbox_after(user, Position::ZERO, through, all, Reach::Disk)?;
         inbox.extend_from_slice(state.head.inbox(user, Position::ZERO, Position(u64::MAX)));
         writeln!(text, "inbox {user} {inbox:?}").expect("a string");
     }
     for conversation in (1..).map(ConversationId).take(state.conversations.len()) {
         let mut outbox: Vec<OutboxEntry> = store
-            .outbox_after(conversation, Position::ZERO, through, all)?
+            .outbox_after(conversation, Position::ZERO, through, all, Reach::Disk)?
             .into_iter()
             .map(|(_, entry)| entry)
             .collect();
@@ -212,7 +213,7 @@ fn outboxes_are_read_from_any_place() {
                     .take(limit)
                     .copied()
                     .collect();
-                let found = store.outbox_after(CHANNEL, after, through, limit).expect("reading");
+                let found = store.outbox_after(CHANNEL, after, through, limit, Reach::Disk).expect("reading");
                 assert_eq!(found, wanted, "after {after} through {through}");
                 let from = Seq(after.0 / 3);
                 let wanted: Vec<_> = entries
@@ -221,12 +222,16 @@ fn outboxes_are_read_from_any_place() {
                     .take(limit)
                     .copied()
                     .collect();
-                assert_eq!(store.outbox_from(CHANNEL, from, limit, through).expect("reading"), wanted, "from {from}");
+                assert_eq!(
+                    store.outbox_from(CHANNEL, from, limit, through, Reach::Disk).expect("reading"),
+                    wanted,
+                    "from {from}"
+                );
             }
         }
-        assert_eq!(store.outbox_after(ConversationId(4), Position(0), Position(end), 9), Ok(Vec::new()));
-        assert_eq!(store.outbox_from(ConversationId(0), Seq(1), 9, Position(end)), Ok(Vec::new()));
-        assert_eq!(store.outbox_after(CHANNEL, Position(0), Position(end), 0), Ok(Vec::new()));
+        assert_eq!(store.outbox_after(ConversationId(4), Position(0), Position(end), 9, Reach::Disk), Ok(Vec::new()));
+        assert_eq!(store.outbox_from(ConversationId(0), Seq(1), 9, Position(end), Reach::Disk), Ok(Vec::new()));
+        assert_eq!(store.outbox_after(CHANNEL, Position(0), Position(end), 0, Reach::Disk), Ok(Vec::new()));
     }
 }
 
@@ -255,13 +260,13 @@ fn inboxes_are_read_from_any_place() {
                 let wanted = positions.iter().filter(|position| after < **position && **position <= through);
                 let wanted: Vec<_> = wanted.take(limit).copied().collect();
                 assert_eq!(
-                    store.inbox_after(BOB, after, through, limit),
+                    store.inbox_after(BOB, after, through, limit, Reach::Disk),
                     Ok(wanted),
                     "after {after} through {through}"
                 );
             }
         }
-        assert_eq!(store.inbox_after(UserId(4), Position(0), Position(end), 9), Ok(Vec::new()));
+        assert_eq!(store.inbox_after(UserId(4), Position(0), Position(end), 9, Reach::Disk), Ok(Vec::new()));
     }
 }
 

@@ -5,8 +5,8 @@
 //! position bounds what the next source is asked for. So a page's work depends on its limit, not on how much was missed.
 
 use super::View;
+use crate::reach::Halt;
 use crate::state::{Conversation, Head, Member, State};
-use highwater_proto::error::Error;
 use highwater_proto::id::{ConversationId, Position, UserId};
 use std::collections::BTreeSet;
 use std::ops::Bound;
@@ -47,7 +47,7 @@ pub(super) fn gather(
     after: Position,
     through: Position,
     limit: usize,
-) -> Result<Candidates, Error> {
+) -> Result<Candidates, Halt> {
     let mut lowest = Lowest { positions: BTreeSet::new(), after, through, limit };
     if after < through {
         gather_inbox(view, user, &mut lowest)?;
@@ -60,7 +60,7 @@ pub(super) fn gather(
     Ok(Candidates { positions: lowest.positions.into_iter().collect(), is_exhausted })
 }
 
-fn gather_inbox(view: &View<'_>, user: UserId, lowest: &mut Lowest) -> Result<(), Error> {
+fn gather_inbox(view: &View<'_>, user: UserId, lowest: &mut Lowest) -> Result<(), Halt> {
     let (frozen, persisted) = {
         let state = view.state.read();
         lowest.offer(state.head.inbox(user, lowest.after, lowest.through));
@@ -71,7 +71,7 @@ fn gather_inbox(view: &View<'_>, user: UserId, lowest: &mut Lowest) -> Result<()
     }
     let through = lowest.bound().min(persisted);
     if lowest.after < through {
-        lowest.offer(&view.store.inbox_after(user, lowest.after, through, lowest.limit)?);
+        lowest.offer(&view.store.inbox_after(user, lowest.after, through, lowest.limit, view.reach)?);
     }
     Ok(())
 }
@@ -82,7 +82,7 @@ fn gather_follows(
     user: UserId,
     first: ConversationId,
     lowest: &mut Lowest,
-) -> Result<Option<ConversationId>, Error> {
+) -> Result<Option<ConversationId>, Halt> {
     let (pulls, next, frozen, persisted) = {
         let state = view.state.read();
         let (pulls, next) = pulls(&state, user, first, lowest);
@@ -97,7 +97,7 @@ fn gather_follows(
         }
         let through = pull.through.min(lowest.bound()).min(persisted);
         if pull.after < through {
-            let stored = view.store.outbox_after(pull.conversation, pull.after, through, lowest.limit)?;
+            let stored = view.store.outbox_after(pull.conversation, pull.after, through, lowest.limit, view.reach)?;
             let positions: Vec<Position> = stored.into_iter().map(|(_, entry)| entry.position).collect();
             lowest.offer(&positions);
         }

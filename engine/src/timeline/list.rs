@@ -7,6 +7,8 @@ use super::{BATCH_RECORDS, View, history, page_entries, user_id};
 use crate::command::Caller;
 use crate::commit::conversation_not_found;
 use crate::entry::{ConversationPage, ConversationView, DeviceView, HistoryRange, MemberPage, MemberView};
+use crate::log::Found;
+use crate::reach::Halt;
 use crate::state::{Conversation, Member, State};
 use crate::store::SoftDevice;
 use highwater_proto::error::{Code, Error};
@@ -35,7 +37,7 @@ pub(crate) fn conversations(
     user: &str,
     before: Option<Position>,
     limit: usize,
-) -> Result<ConversationPage, Error> {
+) -> Result<ConversationPage, Halt> {
     let limit = page_entries(limit);
     let (user, drafts, more, unread_total) = {
         // One lock for all of them: the total has to be of one moment.
@@ -108,7 +110,7 @@ pub(super) fn complete(
     user: UserId,
     drafts: Vec<Draft>,
     bytes_max: usize,
-) -> Result<Vec<(ConversationId, ConversationView)>, Error> {
+) -> Result<Vec<(ConversationId, ConversationView)>, Halt> {
     let mut completed: Vec<(ConversationId, ConversationView)> = Vec::with_capacity(drafts.len());
     let mut bytes = 0;
     let mut drafts = drafts.into_iter();
@@ -128,17 +130,17 @@ pub(super) fn complete(
     }
 }
 
-fn add_last_records(view: &View<'_>, user: UserId, batch: &mut [Draft]) -> Result<(), Error> {
+fn add_last_records(view: &View<'_>, user: UserId, batch: &mut [Draft]) -> Result<(), Halt> {
     let mut heads = BTreeSet::new();
     for draft in batch.iter().filter(|draft| !draft.view.head.is_zero()) {
         heads.extend(position_of(view, draft.id, draft.view.head)?);
     }
     let heads: Vec<Position> = heads.into_iter().collect();
-    let records = view.log.read_many(&heads)?;
+    let records = view.records(&heads)?;
     let (ids, visible): (Vec<ConversationId>, Vec<_>) = {
         let state = view.state.read();
-        let see = |record| Some((record, shown(&state, user, record, Scope::Readable)?));
-        records.iter().filter_map(see).map(|(record, shown)| (record.conversation, shown)).unzip()
+        let see = |record: &Found| Some((record.conversation, shown(&state, user, record, Scope::Readable)?));
+        records.iter().filter_map(see).unzip()
     };
     let mut last: HashMap<ConversationId, _> = ids.into_iter().zip(complete_records(view, visible)?).collect();
     for draft in batch {

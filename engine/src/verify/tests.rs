@@ -21,7 +21,7 @@ use tempfile::TempDir;
 /// A log of these records, in segments of 4 KiB, closed.
 fn write_log(path: &Path, records: &[Record]) {
     let disk = Arc::new(RealDisk::new(path.join("log")));
-    let options = LogOptions { segment_bytes_max: 4 << 10 };
+    let options = LogOptions { segment_bytes_max: 4 << 10, tail_bytes_max: 0 };
     let mut opened = log::open(disk, options, Position::ZERO).expect("an empty log");
     for group in records.chunks(20) {
         let mut builder = GroupBuilder::new(group[0].position);

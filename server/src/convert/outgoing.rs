@@ -107,7 +107,7 @@ fn names(names: Vec<Arc<str>>) -> Vec<String> {
 
 /// A delta.
 pub(crate) fn delta(delta: Delta) -> PreparedDelta {
-    let records = delta.records.into_iter().map(|entry| PreparedRecord::new(&record(entry))).collect();
+    let records = delta.records.into_iter().map(prepared).collect();
     let rest = wire::Delta {
         from: delta.from.0,
         to: delta.to.0,
@@ -127,6 +127,17 @@ pub(crate) fn delta(delta: Delta) -> PreparedDelta {
         conversations: delta.conversations.into_iter().map(conversation).collect(),
     };
     PreparedDelta { rest, records }
+}
+
+/// A record as it stands in deltas, encoded once for all its readers where they see the same.
+fn prepared(mut entry: Entry) -> PreparedRecord {
+    let common = std::mem::take(&mut entry.common);
+    match common.encoded() {
+        Some(place) => {
+            PreparedRecord::from_bytes(place.get_or_init(|| PreparedRecord::new(&record(entry)).into_bytes()).clone())
+        }
+        None => PreparedRecord::new(&record(entry)),
+    }
 }
 
 /// A conversation as its member sees it.

@@ -3,7 +3,7 @@
 use super::*;
 use bytes::Bytes;
 use highwater_engine::command::{Create, Receipt};
-use highwater_engine::entry::{Body, Entry, Start, What};
+use highwater_engine::entry::{Body, Common, Entry, Start, What};
 use highwater_engine::{Caller, Command, Outcome, SendSession};
 use highwater_proto::checkpoint::Checkpoint;
 use highwater_proto::error::{Code, Error};
@@ -156,6 +156,7 @@ fn entry(what: What) -> Entry {
         time_ms: 11,
         by_service: true,
         what,
+        common: Common::none(),
     }
 }
 

@@ -7,14 +7,16 @@
 use super::handover::Bell;
 use super::{Session, Shared};
 use crate::convert;
+use highwater_engine::Engine;
 use highwater_engine::entry::{Cursor, Delta, Start, SyncLimits};
 use highwater_proto::error::{Code, Error};
 use highwater_proto::limits::{DELTA_RECORDS_MAX, WIRE_FRAME_BYTES_MAX};
 use highwater_proto::wire::{PreparedDelta, Subscribe, Subscribed, encode_frame};
 use prost::Message;
 use quinn::{SendStream, VarInt, WriteError};
+use std::pin::pin;
 use std::sync::Arc;
-use tokio::time::{Duration, Instant, timeout_at};
+use tokio::time::{Duration, Instant, sleep_until};
 
 /// Below commands and their answers, above queries.
 const PRIORITY: i32 = 1;
@@ -66,6 +68,7 @@ async fn run(
     stream.write(&subscribed).await?;
     let mut reader = Reader::new(session.shared.clone(), user, start, subscribe);
     let mut told = Told::new(session.shared.timeouts.quiet);
+    let mut quiet = pin!(sleep_until(told.next_empty));
     loop {
         let delta = reader.next().await?;
         let caught_up = delta.rest.caught_up;
@@ -73,20 +76,30 @@ async fn run(
             stream.write_delta(delta).await?;
         }
         if !caught_up {
+            // One who has missed much does not keep the others from their turns.
+            tokio::task::yield_now().await;
             continue;
         }
         if !subscribe.live {
             return stream.finish().await;
         }
-        // Woken without need: there is something to read, or it is time for an empty delta.
         loop {
-            if timeout_at(told.next_empty, bell.rung()).await.is_ok() {
-                break;
-            }
-            told.put_off();
-            if session.shared.engine.visible().0 > told.to {
-                told.empty_is_due = true;
-                break;
+            tokio::select! {
+                biased;
+                () = bell.rung() => break,
+                () = &mut quiet => {
+                    if Instant::now() < told.next_empty {
+                        // It was told something since; the timer is only set when it runs out.
+                        quiet.as_mut().reset(told.next_empty);
+                        continue;
+                    }
+                    told.put_off();
+                    quiet.as_mut().reset(told.next_empty);
+                    if session.shared.engine.visible().0 > told.to {
+                        told.empty_is_due = true;
+                        break;
+                    }
+                }
             }
         }
     }
@@ -121,19 +134,7 @@ impl Reader {
     async fn next(&mut self) -> Result<PreparedDelta, Error> {
         let mut limits = self.limits;
         loop {
-            let (user, place) = (self.user.clone(), self.place);
-            let read = move |engine: &highwater_engine::Engine| {
-                let visible = engine.visible();
-                let mut delta = match place {
-                    Place::Start(start) => engine.sync(&user, start, limits)?,
-                    Place::Cursor(cursor) => engine.sync_next(&user, cursor, limits)?,
-                };
-                // What became visible during the read is new, not missed: else a busy store would never be caught up
-                // with. A snapshot that is not complete has no checkpoint.
-                delta.caught_up |= delta.checkpoint.is_some() && delta.to >= visible;
-                Ok(converted(delta))
-            };
-            let (delta, next, count) = self.shared.read(read).await?;
+            let (delta, next, count) = self.read(limits).await?;
             let size = delta.encoded_len();
             if size <= WIRE_FRAME_BYTES_MAX {
                 self.place = Place::Cursor(next);
@@ -144,6 +145,42 @@ impl Reader {
             })?;
         }
     }
+
+    /// What is new is in memory, and read here and now; what is not is read where waiting for the disk delays nobody.
+    async fn read(&self, limits: SyncLimits) -> Result<(PreparedDelta, Cursor, usize), Error> {
+        let place = self.place;
+        let found = up_to_date(&self.shared.engine, |engine| match place {
+            Place::Start(start) => engine.try_sync(&self.user, start, limits),
+            Place::Cursor(cursor) => engine.try_sync_next(&self.user, cursor, limits),
+        })?;
+        if let Some(delta) = found {
+            return Ok(converted(delta));
+        }
+        let user = self.user.clone();
+        // Boxed, for its size: most sessions never get here.
+        let read = self.shared.read(move |engine| {
+            let delta = up_to_date(engine, |engine| match place {
+                Place::Start(start) => engine.sync(&user, start, limits).map(Some),
+                Place::Cursor(cursor) => engine.sync_next(&user, cursor, limits).map(Some),
+            })?;
+            delta.map(converted).ok_or_else(|| Error::new(Code::Busy, "the store was not read"))
+        });
+        Box::pin(read).await
+    }
+}
+
+/// A delta that has caught up if it has reached what was visible when the read began. What became visible meanwhile is
+/// new, not missed: else a busy store would never be caught up with. A snapshot that is not complete has no checkpoint.
+fn up_to_date(
+    engine: &Engine,
+    read: impl FnOnce(&Engine) -> Result<Option<Delta>, Error>,
+) -> Result<Option<Delta>, Error> {
+    let visible = engine.visible();
+    let mut found = read(engine)?;
+    if let Some(delta) = &mut found {
+        delta.caught_up |= delta.checkpoint.is_some() && delta.to >= visible;
+    }
+    Ok(found)
 }
 
 /// Limits for half of what was in a delta that is too long for a frame; `None` if it cannot be halved.

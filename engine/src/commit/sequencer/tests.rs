@@ -29,7 +29,7 @@ impl Bench {
     fn new(limits: Limits) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let store = Store::open(&directory.path().join("index")).unwrap();
-        let log_options = LogOptions { segment_bytes_max: 1 << 20 };
+        let log_options = LogOptions { segment_bytes_max: 1 << 20, tail_bytes_max: 0 };
         let opened = log::open(Arc::new(SimDisk::new()), log_options, Position::ZERO).unwrap();
         let (input, writer, persister, receivers) = Channels::new().split();
         let options = Options { limits, create_named_users: true, ..Options::default() };
