@@ -6,7 +6,7 @@ use crate::dev::{self, Directory};
 use crate::endpoint;
 use crate::keys::EndpointKeys;
 use crate::limits::READS_AT_ONCE_MAX;
-use crate::session::{Shared, now_ms};
+use crate::session::{Handover, Shared, now_ms};
 use crate::tls::{self, ShownCertificate};
 use highwater_engine::Engine;
 use highwater_proto::error::{Code, Error};
@@ -29,6 +29,8 @@ pub struct Server {
     draining: watch::Sender<bool>,
     poisoned: watch::Receiver<Option<Error>>,
     accepting: JoinHandle<()>,
+    handover: Arc<Handover>,
+    waking: JoinHandle<()>,
     renewing: Option<JoinHandle<()>>,
 }
 
@@ -65,17 +67,23 @@ impl Server {
             directory.write_address(address)?;
         }
         let (draining, drains) = watch::channel(false);
+        let handover = Arc::new(Handover::default());
         let shared = Arc::new(Shared {
             engine: engine.clone(),
             tokens,
             timeouts: config.timeouts.clone(),
             draining: drains.clone(),
             reads: Arc::new(Semaphore::new(READS_AT_ONCE_MAX)),
+            handover: handover.clone(),
+        });
+        let waking = tokio::spawn({
+            let handover = handover.clone();
+            async move { handover.serve().await }
         });
         let accepting = tokio::spawn(endpoint::accept(endpoint.clone(), shared, config.connections.clone(), drains));
         let renewing = directory.map(|directory| tokio::spawn(renew(directory, certificate)));
         tracing::info!(%address, data = %config.data.display(), incarnation = %engine.incarnation(), "server started");
-        Ok(Self { engine, endpoint, address, draining, poisoned, accepting, renewing })
+        Ok(Self { engine, endpoint, address, draining, poisoned, accepting, handover, waking, renewing })
     }
 
     /// The UDP address that clients connect to.
@@ -109,7 +117,11 @@ impl Server {
         }
         self.endpoint.close(VarInt::from_u32(0), b"");
         let _ = timeout(LAST_PACKETS_TIMEOUT, self.endpoint.wait_idle()).await;
-        close(self.engine).await?;
+        let closed = close(self.engine).await;
+        // The engine tells nobody anything any more.
+        self.waking.abort();
+        self.handover.clear();
+        closed?;
         tracing::info!("drained");
         Ok(())
     }
