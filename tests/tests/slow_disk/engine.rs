@@ -168,7 +168,9 @@ fn a_slow_disk_slows_senders_down_and_fills_no_memory() {
             },
         );
         most_bytes = most_bytes.max(resident_bytes().saturating_sub(before_bytes));
+        assert!(gate.passed() - first_sync <= syncs, "nothing is synced that was not allowed");
     }
+    assert!(gate.passed() > first_sync, "the gate holds what senders wait for");
     println!(
         "queue {QUEUE_BYTES_MAX} bytes; {} syncs, {answered} answers, {busy_while_slow} times busy; resident memory above \
          the beginning: {full_bytes} bytes with a full queue, {most_bytes} at most",

@@ -87,11 +87,14 @@ impl Sender {
     pub(super) async fn play(mut self, mut pace: Pace) -> Result<Sent, Failure> {
         let mut unanswered = Unanswered::default();
         let mut goes_on = true;
-        while goes_on || unanswered.len() > 0 {
-            let due = if goes_on { self.due(&mut pace, unanswered.len(), &mut goes_on) } else { Vec::new() };
+        loop {
+            let due = self.due(&mut pace, unanswered.len(), &mut goes_on);
             if !due.is_empty() {
                 self.enqueue(due, &mut unanswered).await?;
                 continue;
+            }
+            if !goes_on && unanswered.len() == 0 {
+                break;
             }
             let has_room = goes_on && unanswered.len() < self.run.plan.workload.in_flight;
             tokio::select! {
