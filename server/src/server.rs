@@ -43,7 +43,7 @@ impl Server {
         let engine = tokio::task::spawn_blocking(move || Engine::open(path, options))
             .await
             .map_err(|error| StartError::Failed(format!("opening the store failed: {error}")))??;
-        match Self::start_with(&config, engine.clone()) {
+        match Self::serve(&config, engine.clone()) {
             Ok(server) => Ok(server),
             Err(error) => {
                 close(engine).await?;
@@ -52,8 +52,11 @@ impl Server {
         }
     }
 
-    /// The store is locked by now, so that nobody else makes keys in its directory.
-    fn start_with(config: &Config, engine: Engine) -> Result<Self, StartError> {
+    /// Opens the port for a store that is open already, as in an application that uses both. Returns when clients can
+    /// connect. What the configuration says about the store itself is not looked at: it was opened as it was.
+    pub fn serve(config: &Config, engine: Engine) -> Result<Self, StartError> {
+        config.check()?;
+        // The store is locked by now, so that nobody else makes keys in its directory.
         let (tell, poisoned) = watch::channel(None);
         engine.on_poisoned(Box::new(move |error| {
             tell.send_replace(Some(error));
