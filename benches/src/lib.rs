@@ -6,6 +6,7 @@
 //! JSON and plots. What it writes lies on a real disk, outside the checkout ([`context`]).
 
 pub mod allocations;
+pub mod children;
 pub mod context;
 pub mod machine;
 pub mod pair;
@@ -19,6 +20,7 @@ pub mod workload;
 
 pub mod amplification;
 pub mod growth;
+pub mod guard;
 pub mod real;
 pub mod sync;
 pub mod throughput;
