@@ -7,6 +7,7 @@
 
 pub mod allocations;
 pub mod context;
+pub mod load;
 pub mod machine;
 pub mod pair;
 pub mod plot;

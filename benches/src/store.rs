@@ -2,6 +2,7 @@
 
 use crate::context::{Failure, default_out, scratch_below};
 use crate::stats::Latencies;
+use bytes::Bytes;
 use highwater_engine::command::{Create, Destination, OpenSession, Send};
 use highwater_engine::proto::record::Kind;
 use highwater_engine::{Caller, Command, Engine, Options, Outcome, SendSession};
@@ -150,7 +151,7 @@ pub fn message(session: SendSession, client_seq: u64, to: usize) -> Command {
 }
 
 /// A message.
-pub fn send(session: SendSession, client_seq: u64, destination: Destination, body: Vec<u8>) -> Command {
+pub fn send(session: SendSession, client_seq: u64, destination: Destination, body: impl Into<Bytes>) -> Command {
     Command::Send(Send {
         session,
         client_seq,

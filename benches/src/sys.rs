@@ -2,7 +2,10 @@
 //!
 //! The calls take descriptors and plain structures that live on the caller's stack; none keeps a pointer.
 
-#![expect(unsafe_code, reason = "clocks of CPU time and advice on the page cache have no safe form in std")]
+#![expect(
+    unsafe_code,
+    reason = "clocks of CPU time, reserved space and advice on the page cache have no safe form in std"
+)]
 
 use std::fs::File;
 use std::io;
@@ -26,6 +29,19 @@ fn clock(id: libc::clockid_t) -> Duration {
     let failed = unsafe { libc::clock_gettime(id, &raw mut time) };
     assert_eq!(failed, 0, "a clock of CPU time exists on every Linux");
     Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+}
+
+/// Reserves space so that a file is at least this long, as the engine's log does.
+///
+/// # Errors
+/// There is no room.
+pub fn reserve(file: &File, bytes: u64) -> io::Result<()> {
+    let length = i64::try_from(bytes).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
+    // SAFETY: the descriptor is open during the call, which touches no memory of this process.
+    match unsafe { libc::posix_fallocate(file.as_raw_fd(), 0, length) } {
+        0 => Ok(()),
+        code => Err(io::Error::from_raw_os_error(code)),
+    }
 }
 
 /// Drops the pages of every file below a directory from the page cache, so that they are read from the disk again.

@@ -156,7 +156,7 @@ fn word(random: &mut Random, rank: usize) -> String {
     const ONSETS: [&str; 16] = ["b", "d", "f", "g", "h", "k", "l", "m", "n", "p", "r", "s", "t", "v", "st", "br"];
     const VOWELS: [&str; 7] = ["a", "e", "i", "o", "u", "ei", "ou"];
     const ENDS: [&str; 6] = ["", "", "n", "r", "s", "nd"];
-    let syllables = 1 + rank.ilog2() as usize / 4 + random.below(2);
+    let syllables = 1 + (rank + 1).ilog2() as usize / 4 + random.below(2);
     let syllable = |random: &mut Random| {
         let (onset, vowel) = (ONSETS[random.below(ONSETS.len())], VOWELS[random.below(VOWELS.len())]);
         format!("{onset}{vowel}{}", ENDS[random.below(ENDS.len())])

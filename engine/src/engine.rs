@@ -6,9 +6,11 @@ use crate::entry::{ConversationPage, Cursor, Delta, DeviceView, Entry, HistoryRa
 use crate::lock::StoreLock;
 use crate::log::{self, LogOptions};
 use crate::options::Options;
+use crate::reach::{Reach, within_reach};
 use crate::state::{State, Touched};
 use crate::store::Store;
 use crate::timeline::{self, Subscription, View};
+use crate::usage::Usage;
 use highwater_proto::checkpoint::Checkpoint;
 use highwater_proto::error::{Code, Error};
 use highwater_proto::frame::GroupBuilder;
@@ -23,7 +25,7 @@ use std::sync::mpsc::sync_channel;
 /// An open store. Cloning gives another handle on the same store.
 ///
 /// All methods may be called from any thread. Those that read may touch the disk and block for it; [`Engine::submit`]
-/// does not. No handle may be dropped last inside a completion or a waker: those run on the engine's own threads, which
+/// and those whose names begin with `try_` do not. No handle may be dropped last inside a completion or a waker: those run on the engine's own threads, which
 /// the drop waits for. Dropping the last handle ends the engine as a crash would, losing nothing that was acknowledged;
 /// [`Engine::close`] ends it properly, so that the next opening is quick.
 #[derive(Clone)]
@@ -64,7 +66,8 @@ impl Engine {
                 (State::new(incarnation), Default::default())
             }
         };
-        let log_options = LogOptions { segment_bytes_max: options.segment_bytes_max };
+        let log_options =
+            LogOptions { segment_bytes_max: options.segment_bytes_max, tail_bytes_max: options.tail_bytes_max };
         let mut opened = log::open(options.log_disk(path), log_options, state.applied)?;
         let mut touched = Touched::default();
         opened.reader.replay(state.applied, &mut |record| {
@@ -115,12 +118,23 @@ impl Engine {
     /// # Errors
     /// `not_found`: the user does not exist. `corrupt`, `io`: a record cannot be read.
     pub fn sync(&self, user: &str, start: Start, limits: SyncLimits) -> Result<Delta, Error> {
-        timeline::sync(&self.view(), user, start, limits)
+        Ok(timeline::sync(&self.view(Reach::Disk), user, start, limits)?)
     }
 
     /// The next page; after a page that was `caught_up`, what is new since. Errors as [`Engine::sync`].
     pub fn sync_next(&self, user: &str, cursor: Cursor, limits: SyncLimits) -> Result<Delta, Error> {
-        timeline::sync_next(&self.view(), user, cursor, limits)
+        Ok(timeline::sync_next(&self.view(Reach::Disk), user, cursor, limits)?)
+    }
+
+    /// As [`Engine::sync`], without touching the disk: fit for an async thread. `None` if it would have to, because not
+    /// all that it needs is in memory.
+    pub fn try_sync(&self, user: &str, start: Start, limits: SyncLimits) -> Result<Option<Delta>, Error> {
+        within_reach(timeline::sync(&self.view(Reach::Memory), user, start, limits))
+    }
+
+    /// As [`Engine::sync_next`], without touching the disk. `None` as with [`Engine::try_sync`].
+    pub fn try_sync_next(&self, user: &str, cursor: Cursor, limits: SyncLimits) -> Result<Option<Delta>, Error> {
+        within_reach(timeline::sync_next(&self.view(Reach::Memory), user, cursor, limits))
     }
 
     /// At most `limit` records of a conversation, by ascending seq; at most a page (500).
@@ -134,12 +148,12 @@ impl Engine {
         range: HistoryRange,
         limit: usize,
     ) -> Result<Vec<Entry>, Error> {
-        timeline::history(&self.view(), user, conversation, range, limit)
+        Ok(timeline::history(&self.view(Reach::Disk), user, conversation, range, limit)?)
     }
 
     /// A page of a user's conversations, the most recent first; `before` is the cursor of the page before.
     pub fn conversations(&self, user: &str, before: Option<Position>, limit: usize) -> Result<ConversationPage, Error> {
-        timeline::conversations(&self.view(), user, before, limit)
+        Ok(timeline::conversations(&self.view(Reach::Disk), user, before, limit)?)
     }
 
     /// A page of a conversation's current members.
@@ -153,7 +167,7 @@ impl Engine {
         after: Option<UserId>,
         limit: usize,
     ) -> Result<MemberPage, Error> {
-        timeline::members(&self.view(), caller, conversation, after, limit)
+        timeline::members(&self.view(Reach::Disk), caller, conversation, after, limit)
     }
 
     /// A user's registered devices.
@@ -203,6 +217,11 @@ impl Engine {
         &self.inner.shared.options.limits
     }
 
+    /// What this engine has done since it was opened, and what it holds. Cheap: may be asked at any time.
+    pub fn usage(&self) -> Usage {
+        commit::usage(&self.inner.shared)
+    }
+
     /// Calls `listener` once if a write or a sync fails, which stops the engine for good: the process is to exit.
     pub fn on_poisoned(&self, listener: Box<dyn FnOnce(Error) + Send>) {
         self.inner.shared.on_poisoned(listener);
@@ -222,7 +241,7 @@ impl Engine {
             state.dump(&mut out);
             (state.users.len() as u32, state.conversations.len() as u32)
         };
-        let view = self.view();
+        let view = self.view(Reach::Disk);
         for user in (1..=users).map(UserId) {
             out.push_str(&format!("inbox {user} {:?}\n", timeline::whole_inbox(&view, user)?));
         }
@@ -238,9 +257,9 @@ impl Engine {
         threads.map_or(Ok(()), Threads::finish)
     }
 
-    fn view(&self) -> View<'_> {
+    fn view(&self, reach: Reach) -> View<'_> {
         let shared = &self.inner.shared;
-        View { state: &shared.state, store: &shared.store, log: &shared.log }
+        View { state: &shared.state, store: &shared.store, log: &shared.log, reach }
     }
 }
 

@@ -1,10 +1,12 @@
 //! What readers get: records with names in place of ids and redactions applied, and the pages they come in.
 
+use crate::log::Kept;
 use bytes::Bytes;
 use highwater_proto::checkpoint::Checkpoint;
 use highwater_proto::id::{Position, Seq};
 use highwater_proto::record::{Kind, Role, Settings};
-use std::sync::Arc;
+use std::fmt;
+use std::sync::{Arc, OnceLock};
 
 /// A record as a reader sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,6 +27,55 @@ pub struct Entry {
     pub by_service: bool,
     /// What happened.
     pub what: What,
+    /// Where its encoded form is shared, if it is.
+    pub common: Common,
+}
+
+/// The place for an entry's encoded form, where that is the same for all readers.
+///
+/// An entry has one if its record is in memory and if it shows the record as it was written, with names for ids: not
+/// redacted, and not cut down to what concerns its reader. What such an entry says is a function of the record alone,
+/// so whoever encodes it first does so for everybody. Entries that are equal may have one or not.
+#[derive(Clone)]
+pub struct Common(Option<Kept>);
+
+impl Common {
+    /// No place: the form is the reader's own.
+    pub const fn none() -> Self {
+        Self(None)
+    }
+
+    /// The record's place in memory.
+    pub(crate) const fn of(kept: Kept) -> Self {
+        Self(Some(kept))
+    }
+
+    /// The place, to be filled with the bytes that the entry encodes to, always in the same form. They stay as long as
+    /// the record is in memory, and are to have a buffer of their own.
+    pub fn encoded(&self) -> Option<&OnceLock<Bytes>> {
+        self.0.as_ref().map(Kept::encoded)
+    }
+}
+
+impl Default for Common {
+    fn default() -> Self {
+        Self::none()
+    }
+}
+
+/// Where bytes are kept is no part of what an entry says.
+impl PartialEq for Common {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Common {}
+
+impl fmt::Debug for Common {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Common")
+    }
 }
 
 /// What an [`Entry`] says.

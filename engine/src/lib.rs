@@ -47,11 +47,13 @@ pub mod entry;
 pub mod inspect;
 pub mod log;
 pub mod options;
+pub mod usage;
 pub mod verify;
 
 mod commit;
 mod engine;
 mod lock;
+mod reach;
 mod state;
 mod store;
 mod timeline;
@@ -61,3 +63,4 @@ pub use engine::Engine;
 pub use highwater_proto as proto;
 pub use options::Options;
 pub use timeline::Subscription;
+pub use usage::Usage;

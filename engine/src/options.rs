@@ -46,6 +46,8 @@ pub struct Options {
     pub group_entries_max: usize,
     /// Most bytes of one log segment file.
     pub segment_bytes_max: u64,
+    /// Bytes of the newest records that are kept in memory, encoded forms included: what is read of them costs no disk.
+    pub tail_bytes_max: usize,
     /// Persist when the head in memory reaches this size, in bytes.
     pub persist_head_bytes: usize,
     /// Persist when so many rows of state have changed.
@@ -65,8 +67,9 @@ impl Default for Options {
             limits: Limits::default(),
             fanout: FanoutThresholds { write_members_max: 1_000, read_members_min: 800, dwell_ms_min: 60_000 },
             create_named_users: false,
-            group_entries_max: 64 << 10,
+            group_entries_max: 16 << 10,
             segment_bytes_max: 64 << 20,
+            tail_bytes_max: 32 << 20,
             persist_head_bytes: 256 << 20,
             persist_dirty_rows: 100_000,
             persist_interval: Duration::from_secs(3_600),

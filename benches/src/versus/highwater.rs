@@ -106,8 +106,7 @@ impl Contestant for Highwater {
         };
         let arguments = ["serve", "--dev", "--listen", "127.0.0.1:0", "--durability", durability, "--data", directory];
         let mut server = Server::start(&program, &arguments, &setup.data.join("log"), None)?;
-        let line = server.first_line()?;
-        let address = line.strip_prefix("ready ").ok_or_else(|| server.complaint("is not ready"))?.to_owned();
+        let address = server.says("ready ").await?;
         let certificate = std::fs::read(data.join("dev/certificate.pem"))?;
         let trust = Trust::Pinned(vec![CertificateHash::of_pem(&certificate)?]);
         let key = Directory::of(&data).signing_key()?.encoding_key()?;

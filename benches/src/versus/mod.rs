@@ -146,7 +146,8 @@ pub fn run(context: &Context) -> Result<Report, Failure> {
                 eprintln!("versus: {members} members, round {}: {}", round + 1, variant.name());
                 match measure_one(context, runtime, job, *variant, sending) {
                     Err(failure) if variant.who != Who::Highwater => {
-                        complaints.borrow_mut().push(format!("{members} members, {}: {failure}", variant.name()));
+                        let why = causes(&*failure);
+                        complaints.borrow_mut().push(format!("{members} members, {}: {why}", variant.name()));
                         Ok(Measured::NOTHING)
                     }
                     measured => measured,
@@ -223,6 +224,17 @@ fn measure_one(
     })
 }
 
+/// An error with everything that it was caused by: some say only what kind they are.
+fn causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        text = format!("{text}: {cause}");
+        next = cause.source();
+    }
+    text
+}
+
 /// What the program starts as a process of its own: `highwater-bench child versus WHO LAYOUT DURABILITY MEMBERS SECONDS`
 /// measures one variant once, to look into it.
 ///
@@ -245,7 +257,7 @@ pub fn child(arguments: &[String]) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(WORKERS).enable_all().build()?;
     let job = Arc::new(Job::new(members.parse()?, context.seed));
     let sending = Duration::from_secs_f64(seconds.parse()?);
-    let measured = measure_one(&context, &runtime, &job, variant, sending)?;
+    let measured = measure_one(&context, &runtime, &job, variant, sending).map_err(|failure| causes(&*failure))?;
     println!("{members} members, {}: {measured:.2?}", variant.name());
     Ok(())
 }

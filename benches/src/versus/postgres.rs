@@ -163,11 +163,11 @@ impl Contestant for Postgres {
         let insert = match self.setup.layout {
             Layout::Log => {
                 "INSERT INTO message (conversation, author, body)
-                    SELECT conversation, $2, body FROM unnest($1::int[], $3::bytea[]) AS new (conversation, body)"
+                    SELECT conversation, $2::int, body FROM unnest($1::int[], $3::bytea[]) AS new (conversation, body)"
             }
             Layout::Copying => {
                 "WITH sent AS (INSERT INTO message (conversation, author, body)
-                        SELECT conversation, $2, body FROM unnest($1::int[], $3::bytea[]) AS new (conversation, body)
+                        SELECT conversation, $2::int, body FROM unnest($1::int[], $3::bytea[]) AS new (conversation, body)
                         RETURNING id, conversation)
                     INSERT INTO inbox (member, id) SELECT member, id FROM sent JOIN membership USING (conversation)"
             }

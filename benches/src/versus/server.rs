@@ -3,7 +3,6 @@
 
 use crate::context::Failure;
 use std::fs::File;
-use std::io::{BufRead, BufReader};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
@@ -13,6 +12,8 @@ use std::time::{Duration, Instant};
 
 /// How long a server may take to be ready, and to stop.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// How long to wait before looking again.
+const WAIT: Duration = Duration::from_millis(10);
 /// The kernel's unit of CPU time towards user space, on every Linux.
 const TICKS_PER_S: u64 = 100;
 const BLOCK_BYTES: u64 = 512;
@@ -61,7 +62,8 @@ impl Server {
     ) -> Result<Self, Failure> {
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "KILL"]).arg(program).args(arguments).current_dir("/");
-        command.env("RUST_LOG", "warn").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(File::create(log)?);
+        let output = File::create(log)?;
+        command.env("RUST_LOG", "warn").stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
         if let Some(account) = account {
             command.uid(account.user).gid(account.group);
         }
@@ -69,29 +71,38 @@ impl Server {
         Ok(Self { child, log: log.to_owned() })
     }
 
-    /// The first line that it prints.
-    pub(crate) fn first_line(&mut self) -> Result<String, Failure> {
-        let mut line = String::new();
-        if let Some(output) = self.child.stdout.take() {
-            BufReader::new(output).read_line(&mut line)?;
+    /// Waits for a line that begins like this, and gives the rest of it.
+    pub(crate) async fn says(&mut self, beginning: &str) -> Result<String, Failure> {
+        let began = Instant::now();
+        loop {
+            let text = std::fs::read_to_string(&self.log)?;
+            let whole = text.split_inclusive('\n').filter_map(|line| line.strip_suffix('\n'));
+            if let Some(rest) = whole.filter_map(|line| line.strip_prefix(beginning)).next() {
+                return Ok(rest.trim().to_owned());
+            }
+            self.is_starting(began)?;
+            tokio::time::sleep(WAIT).await;
         }
-        if line.is_empty() { Err(self.complaint("ended").into()) } else { Ok(line.trim().to_owned()) }
     }
 
-    /// Waits until it takes connections.
-    pub(crate) async fn listens(&mut self, port: u16) -> Result<(), Failure> {
-        self.child.stdout = None;
-        let began = Instant::now();
-        while TcpStream::connect(("127.0.0.1", port)).is_err() {
-            if self.child.try_wait()?.is_some() || began.elapsed() > PATIENCE {
-                return Err(self.complaint("does not listen").into());
-            }
-            tokio::time::sleep(Duration::from_millis(10)).await;
+    fn is_starting(&mut self, since: Instant) -> Result<(), Failure> {
+        if self.child.try_wait()?.is_some() || since.elapsed() > PATIENCE {
+            return Err(self.complaint("is not ready").into());
         }
         Ok(())
     }
 
-    pub(crate) fn complaint(&self, what: &str) -> String {
+    /// Waits until it takes connections.
+    pub(crate) async fn listens(&mut self, port: u16) -> Result<(), Failure> {
+        let began = Instant::now();
+        while TcpStream::connect(("127.0.0.1", port)).is_err() {
+            self.is_starting(began)?;
+            tokio::time::sleep(WAIT).await;
+        }
+        Ok(())
+    }
+
+    fn complaint(&self, what: &str) -> String {
         let text = std::fs::read_to_string(&self.log).unwrap_or_default();
         let lines: Vec<&str> = text.lines().rev().take(5).collect();
         format!("the server {what}; it said: {}", lines.into_iter().rev().collect::<Vec<_>>().join(" / "))
@@ -118,7 +129,7 @@ impl Server {
             if began.elapsed() > PATIENCE {
                 return Err(self.complaint("does not stop").into());
             }
-            tokio::time::sleep(Duration::from_millis(10)).await;
+            tokio::time::sleep(WAIT).await;
         }
         Ok(())
     }

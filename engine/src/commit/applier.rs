@@ -43,6 +43,7 @@ fn apply(shared: &Shared, group: &Group) -> Result<Touched, Error> {
     if group.records.is_empty() {
         return Ok(touched);
     }
+    shared.log.keep(&group.records);
     let mut state = shared.state.write();
     for record in &group.records {
         state.apply(record, &mut touched)?;

@@ -4,6 +4,7 @@ use super::rules::Target;
 use super::sequencer::Input;
 use super::shared::Shared;
 use crate::command::{Command, Completion, Destination, Outcome, Receipt};
+use crate::reach::Reach;
 use crate::timeline::{self, View};
 use highwater_proto::error::{Code, Error};
 use highwater_proto::id::{ConversationId, Position, Seq, direct_name};
@@ -38,7 +39,7 @@ pub(super) fn run(shared: &Shared, jobs: &Receiver<Job>) {
 }
 
 fn load_target(shared: &Shared, conversation: ConversationId, seq: Seq) -> Result<Option<Target>, Error> {
-    let view = View { state: &shared.state, store: &shared.store, log: &shared.log };
+    let view = View { state: &shared.state, store: &shared.store, log: &shared.log, reach: Reach::Disk };
     let Some(position) = timeline::position_of(&view, conversation, seq)? else { return Ok(None) };
     let record = shared.log.read(position)?;
     Ok(Some(Target {

@@ -12,15 +12,16 @@
 //! - [`disk`]: files as the log sees them, [`sim`]: the same in memory, forgetting what was not synced;
 //! - `survey`: what is there, without changing it; `open`: deciding, recovering; `check`: for offline tools;
 //! - `writer`, `space` (reserved before positions are assigned), `reader`, `segment` and `sidecar` (where each record
-//!   begins), `fence`, `names`.
+//!   begins), `tail` (the newest records, in memory), `fence`, `names`, `counters`.
 //!
-//! Memory: offsets of the newest 5 segments, 4 bytes per record; while opening and replaying also one whole segment.
+//! Memory: the tail; offsets of the newest 5 segments, 4 bytes per record; while opening and replaying also one whole segment.
 //! File handles: the newest 64 segments.
 
 pub mod disk;
 pub mod sim;
 
 mod check;
+mod counters;
 mod fence;
 mod names;
 mod open;
@@ -29,6 +30,7 @@ mod segment;
 mod sidecar;
 mod space;
 mod survey;
+mod tail;
 mod writer;
 
 #[cfg(test)]
@@ -36,8 +38,9 @@ mod tests;
 
 pub(crate) use check::{check, summary};
 pub(crate) use open::open;
-pub(crate) use reader::LogReader;
+pub(crate) use reader::{Found, LogReader};
 pub(crate) use space::LogSpace;
+pub(crate) use tail::Kept;
 pub(crate) use writer::LogWriter;
 
 use highwater_proto::error::{Code, Error};
@@ -52,6 +55,8 @@ use std::sync::Arc;
 pub(crate) struct LogOptions {
     /// A segment is ended before it grows beyond this, in bytes; a frame that is larger makes a segment of its own.
     pub(crate) segment_bytes_max: u64,
+    /// Bytes of newest records that are kept in memory.
+    pub(crate) tail_bytes_max: usize,
 }
 
 /// A log that was opened.
@@ -77,6 +82,8 @@ struct Shared {
     /// Ascending and without holes; never empty. The last one is written to.
     segments: RwLock<Vec<Arc<segment::Segment>>>,
     space: Mutex<space::Space>,
+    counters: counters::Counters,
+    tail: tail::Tail,
 }
 
 /// A file operation failed: what was being done, to which file.

@@ -6,6 +6,7 @@ use super::segment::Segment;
 use super::sidecar::Sidecar;
 use super::space::Space;
 use super::survey::{Part, Survey, survey};
+use super::tail::Tail;
 use super::writer::{FILES_MAX, TABLES_MAX};
 use super::{LogOptions, LogReader, LogSpace, LogWriter, Opened, Shared, corrupt, io_error, names, read_start};
 use highwater_proto::error::Error;
@@ -92,8 +93,10 @@ fn finish(
     let file = newest.file(disk.as_ref())?;
     let allocated = file.bytes().map_err(|error| io_error("measure", &newest.name, &error))?;
     let space = Space::new(file, newest.name.clone(), newest.end(), allocated);
+    let tail = Tail::new(options.tail_bytes_max);
     let segments = RwLock::new(segments.into_iter().map(Arc::new).collect());
-    let shared = Arc::new(Shared { disk, options, segments, space: Mutex::new(space) });
+    let shared =
+        Arc::new(Shared { disk, options, segments, space: Mutex::new(space), counters: Default::default(), tail });
     Ok(Opened {
         reader: LogReader { shared: shared.clone() },
         space: LogSpace { shared: shared.clone() },

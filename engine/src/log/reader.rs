@@ -1,18 +1,20 @@
 //! Reading records back by position, each verified on every read.
 
 use super::Shared;
-use super::segment::{Memo, Segment};
+use super::segment::{Segment, Span};
+use super::tail::Kept;
 use super::{corrupt, io_error};
 use highwater_proto::error::{Code, Error};
 use highwater_proto::frame::{FRAME_HEADER_BYTES, read_record};
 use highwater_proto::id::Position;
 use highwater_proto::record::Record;
+use std::ops::Deref;
 use std::sync::Arc;
 
 /// Bytes between two wanted records that are read along rather than skipped by a second read.
-const BRIDGE_BYTES: u64 = 4 << 10;
+const BRIDGE_BYTES: u32 = 4 << 10;
 /// Most bytes of one such read; a larger record is read alone.
-const READ_BYTES_MAX: u64 = 256 << 10;
+const READ_BYTES_MAX: u32 = 256 << 10;
 
 /// Reads what was appended, durable or not: whoever asks knows what is visible. Cheap to clone; any thread.
 #[derive(Clone)]
@@ -20,25 +22,68 @@ pub(crate) struct LogReader {
     pub(super) shared: Arc<Shared>,
 }
 
-/// A wanted record: where its bytes are.
-struct Wanted {
-    position: Position,
-    from: u64,
-    to: u64,
+/// A record that was found.
+#[derive(Debug)]
+pub(crate) enum Found {
+    /// In the tail.
+    Kept(Kept),
+    /// In a segment.
+    Read(Record),
 }
 
 impl LogReader {
     /// The record at a position: `not_found` if there is none, `corrupt` if its bytes are damaged, `io` if they cannot
     /// be read.
-    pub(crate) fn read(&self, position: Position) -> Result<Record, Error> {
+    pub(crate) fn read(&self, position: Position) -> Result<Found, Error> {
         let mut records = self.read_many(&[position])?;
         records.pop().ok_or_else(|| self.missing(position))
     }
 
     /// The records at these positions, which are ascending. Neighbours are read in one go. Errors are those of
     /// [`LogReader::read`]; one record that fails fails all.
-    pub(crate) fn read_many(&self, positions: &[Position]) -> Result<Vec<Record>, Error> {
+    pub(crate) fn read_many(&self, positions: &[Position]) -> Result<Vec<Found>, Error> {
+        let mut kept: Vec<Option<Kept>> = Vec::with_capacity(positions.len());
+        self.shared.tail.look_up(positions, |found| {
+            kept.push(found);
+            true
+        });
+        // The tail has the newest records: what it lacks is as a rule what comes first.
         let mut records = Vec::with_capacity(positions.len());
+        let mut found = kept.into_iter().zip(positions).peekable();
+        let mut missing: Vec<Position> = Vec::new();
+        while let Some((kept, position)) = found.next() {
+            match kept {
+                Some(kept) => records.push(Found::Kept(kept)),
+                None => {
+                    missing.clear();
+                    missing.push(*position);
+                    while let Some((_, position)) = found.next_if(|(kept, _)| kept.is_none()) {
+                        missing.push(*position);
+                    }
+                    self.read_stored(&missing, &mut records)?;
+                }
+            }
+        }
+        Ok(records)
+    }
+
+    /// The records at these positions, if all of them are in memory.
+    pub(crate) fn look_up(&self, positions: &[Position]) -> Option<Vec<Found>> {
+        let mut records = Vec::with_capacity(positions.len());
+        self.shared.tail.look_up(positions, |kept| {
+            let is_here = kept.is_some();
+            records.extend(kept.map(Found::Kept));
+            is_here
+        });
+        (records.len() == positions.len()).then_some(records)
+    }
+
+    /// Keeps records in memory that were appended, in ascending order from call to call.
+    pub(crate) fn keep(&self, records: &[Record]) {
+        self.shared.tail.extend(records);
+    }
+
+    fn read_stored(&self, positions: &[Position], records: &mut Vec<Found>) -> Result<(), Error> {
         let mut rest = positions;
         while let Some(first) = rest.first() {
             let segment = self.segment_of(*first)?;
@@ -47,10 +92,10 @@ impl LogReader {
             if here == 0 {
                 return Err(self.missing(*first));
             }
-            self.read_segment(&segment, &rest[..here], &mut records)?;
+            self.read_segment(&segment, &rest[..here], records)?;
             rest = &rest[here..];
         }
-        Ok(records)
+        Ok(())
     }
 
     /// Hands over all records above a position, in order, verifying whole frames. Ends with the first error.
@@ -95,40 +140,61 @@ impl LogReader {
         found.ok_or_else(|| self.missing(position))
     }
 
-    fn read_segment(&self, segment: &Segment, positions: &[Position], out: &mut Vec<Record>) -> Result<(), Error> {
+    fn read_segment(&self, segment: &Segment, positions: &[Position], out: &mut Vec<Found>) -> Result<(), Error> {
         let disk = self.shared.disk.as_ref();
-        let mut memo = Memo::default();
-        let mut wanted: Vec<Wanted> = Vec::with_capacity(positions.len());
-        for position in positions {
-            let index = position.0 - segment.header.first.0;
-            let index = u32::try_from(index).map_err(|_| self.missing(*position))?;
-            let (from, to) = segment.span(disk, index, &mut memo)?.ok_or_else(|| self.missing(*position))?;
-            wanted.push(Wanted { position: *position, from: u64::from(from), to: u64::from(to) });
+        let index = |position: &Position| u32::try_from(position.0 - segment.header.first.0).ok();
+        let spans = segment.spans(disk, positions.iter().map_while(index))?;
+        if let Some(missing) = positions.get(spans.len()) {
+            return Err(self.missing(*missing));
         }
         let file = segment.file(disk)?;
         let mut buffer = Vec::new();
-        let mut rest = &wanted[..];
-        while let Some(first) = rest.first() {
-            let together = neighbours(rest);
-            let to = rest[together - 1].to.max(first.from);
-            buffer.resize((to - first.from) as usize, 0);
-            let read =
-                file.read_at(first.from, &mut buffer).map_err(|error| io_error("read", &segment.name, &error))?;
-            for record in &rest[..together] {
-                let at = ((record.from - first.from) as usize).min(read);
-                let (record, _) = read_record(record.position, &buffer[at..read])
-                    .map_err(|damage| corrupt(&segment.name, record.from, record.position, damage))?;
-                out.push(record);
+        let (mut spans, mut positions) = (&spans[..], positions);
+        while let Some(first) = spans.first() {
+            let together = neighbours(spans);
+            let bytes = spans[together - 1].to.saturating_sub(first.from) as usize;
+            if buffer.len() < bytes {
+                buffer.resize(bytes, 0);
             }
-            rest = &rest[together..];
+            let read = file
+                .read_at(u64::from(first.from), &mut buffer[..bytes])
+                .map_err(|error| io_error("read", &segment.name, &error))?;
+            for (span, position) in spans[..together].iter().zip(positions) {
+                let at = ((span.from - first.from) as usize).min(read);
+                let (record, _) = read_record(*position, &buffer[at..read])
+                    .map_err(|damage| corrupt(&segment.name, u64::from(span.from), *position, damage))?;
+                out.push(Found::Read(record));
+            }
+            (spans, positions) = (&spans[together..], &positions[together..]);
         }
         Ok(())
     }
 }
 
+impl Found {
+    /// The record's place in the tail, if that has it.
+    pub(crate) fn kept(&self) -> Option<&Kept> {
+        match self {
+            Self::Kept(kept) => Some(kept),
+            Self::Read(_) => None,
+        }
+    }
+}
+
+impl Deref for Found {
+    type Target = Record;
+
+    fn deref(&self) -> &Record {
+        match self {
+            Self::Kept(kept) => kept,
+            Self::Read(record) => record,
+        }
+    }
+}
+
 /// How many of the wanted records are read together: at least the first.
-fn neighbours(wanted: &[Wanted]) -> usize {
-    let fits = |pair: &&[Wanted]| {
+fn neighbours(wanted: &[Span]) -> usize {
+    let fits = |pair: &&[Span]| {
         let (before, next) = (&pair[0], &pair[1]);
         next.from >= before.to && next.from - before.to <= BRIDGE_BYTES && next.to - wanted[0].from <= READ_BYTES_MAX
     };

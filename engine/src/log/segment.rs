@@ -27,12 +27,21 @@ struct Table {
     end: u32,
 }
 
-/// The block of a sidecar that was read last, for lookups in ascending order.
-#[derive(Default)]
-pub(super) struct Memo {
-    segment: Position,
-    number: u32,
-    offsets: Vec<u32>,
+/// Bytes of a segment that hold a record; perhaps a frame's header, too, behind it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Span {
+    pub(super) from: u32,
+    pub(super) to: u32,
+}
+
+/// Lookups in a segment's sidecar, which is opened once, and each of its blocks read once, if they are in ascending
+/// order.
+struct Lookup<'a> {
+    segment: &'a Segment,
+    disk: &'a dyn Disk,
+    sidecar: Option<Sidecar>,
+    /// The block that was read last.
+    block: Option<(u32, Vec<u32>)>,
 }
 
 impl Segment {
@@ -77,14 +86,14 @@ impl Segment {
         table.end = end;
     }
 
-    /// Writes the sidecar. It can be made again, so that failing to is no error.
-    pub(super) fn write_sidecar(&self, disk: &dyn Disk) {
+    /// Writes the sidecar, and returns how many bytes it takes. It can be made again, so that failing to is no error.
+    pub(super) fn write_sidecar(&self, disk: &dyn Disk) -> u64 {
         let table = self.table.read();
-        if let Some(offsets) = &table.offsets
-            && let Err(error) = sidecar::write(disk, &self.name, self.header, offsets, table.end)
-        {
+        let Some(offsets) = &table.offsets else { return 0 };
+        sidecar::write(disk, &self.name, self.header, offsets, table.end).unwrap_or_else(|error| {
             tracing::warn!(segment = self.name, %error, "cannot write the sidecar of a log segment");
-        }
+            0
+        })
     }
 
     /// Forgets the offsets, which the sidecar has.
@@ -106,37 +115,28 @@ impl Segment {
         }
     }
 
-    /// Bytes `from..to` that hold the record with this number in the segment, from 0; perhaps a frame's header, too,
-    /// behind it. `None` if there are not so many records.
-    pub(super) fn span(&self, disk: &dyn Disk, index: u32, memo: &mut Memo) -> Result<Option<(u32, u32)>, Error> {
+    /// Where records are, by their numbers in the segment, from 0, which ascend. Shorter than what was asked for if
+    /// there are not so many records.
+    pub(super) fn spans(&self, disk: &dyn Disk, indices: impl Iterator<Item = u32>) -> Result<Vec<Span>, Error> {
         let (count, end) = {
             let table = self.table.read();
-            if index >= table.count {
-                return Ok(None);
-            }
             if let Some(offsets) = &table.offsets {
-                let (at, to) = (index as usize, offsets.get(index as usize + 1).copied().unwrap_or(table.end));
-                return Ok(offsets.get(at).map(|from| (*from, to)));
+                let span = |index: u32| {
+                    let from = offsets.get(index as usize).copied()?;
+                    Some(Span { from, to: offsets.get(index as usize + 1).copied().unwrap_or(table.end) })
+                };
+                return Ok(indices.map_while(span).collect());
             }
             (table.count, table.end)
         };
-        let from = self.look_up(disk, index, memo)?;
-        let to = if index + 1 < count { self.look_up(disk, index + 1, memo)? } else { end };
-        Ok(Some((from, to)))
-    }
-
-    fn look_up(&self, disk: &dyn Disk, index: u32, memo: &mut Memo) -> Result<u32, Error> {
-        let (number, at) = (index / BLOCK_ENTRIES, (index % BLOCK_ENTRIES) as usize);
-        if (memo.segment, memo.number) != (self.header.first, number) || memo.offsets.is_empty() {
-            let stored = Sidecar::open(disk, &self.name, self.header).and_then(|sidecar| sidecar.block(number));
-            let offsets = match stored {
-                Some(offsets) => offsets,
-                None => self.rebuild_block(disk, number)?,
-            };
-            *memo = Memo { segment: self.header.first, number, offsets };
+        let mut lookup = Lookup { segment: self, disk, sidecar: None, block: None };
+        let mut spans = Vec::new();
+        for index in indices.take_while(|index| *index < count) {
+            let from = lookup.offset(index)?;
+            let to = if index + 1 < count { lookup.offset(index + 1)? } else { end };
+            spans.push(Span { from, to });
         }
-        let missing = || corrupt(&self.name, self.end(), self.header.first, "its sidecar has too few records");
-        memo.offsets.get(at).copied().ok_or_else(missing)
+        Ok(spans)
     }
 
     /// The sidecar is missing or damaged: reads the segment and writes it again.
@@ -168,5 +168,34 @@ impl Segment {
             return Err(corrupt(&self.name, scanned.end, scanned.last().next(), damage));
         }
         Ok((scanned, bytes))
+    }
+}
+
+impl Lookup<'_> {
+    fn offset(&mut self, index: u32) -> Result<u32, Error> {
+        let (number, at) = (index / BLOCK_ENTRIES, (index % BLOCK_ENTRIES) as usize);
+        let offsets = match &self.block {
+            Some((known, offsets)) if *known == number => offsets,
+            _ => {
+                let offsets = self.read_block(number)?;
+                &self.block.insert((number, offsets)).1
+            }
+        };
+        let segment = self.segment;
+        let missing = || corrupt(&segment.name, segment.end(), segment.header.first, "its sidecar has too few records");
+        offsets.get(at).copied().ok_or_else(missing)
+    }
+
+    fn read_block(&mut self, number: u32) -> Result<Vec<u32>, Error> {
+        if self.sidecar.is_none() {
+            self.sidecar = Sidecar::open(self.disk, &self.segment.name, self.segment.header);
+        }
+        match self.sidecar.as_ref().and_then(|sidecar| sidecar.block(number)) {
+            Some(offsets) => Ok(offsets),
+            None => {
+                self.sidecar = None;
+                self.segment.rebuild_block(self.disk, number)
+            }
+        }
     }
 }

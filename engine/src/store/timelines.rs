@@ -3,11 +3,12 @@
 use super::family::Family;
 use super::outbox::Chunk;
 use super::{Store, inbox, outbox};
+use crate::reach::{Halt, Reach};
 use crate::state::OutboxEntry;
 use highwater_proto::error::{Damage, Error};
 use highwater_proto::id::{ConversationId, Position, Seq, UserId};
 use highwater_proto::limits::PACKED_ENTRIES_MAX;
-use rocksdb::{DBRawIterator, ReadOptions};
+use rocksdb::{DBRawIterator, ErrorKind, ReadOptions, ReadTier};
 
 impl Store {
     /// A user's positions in `(after, through]`, ascending, the first `limit` of them.
@@ -17,9 +18,10 @@ impl Store {
         after: Position,
         through: Position,
         limit: usize,
-    ) -> Result<Vec<Position>, Error> {
+        reach: Reach,
+    ) -> Result<Vec<Position>, Halt> {
         let mut found = Vec::new();
-        let mut chunks = self.list(Family::Inbox, &inbox::key(user, Position::ZERO), &inbox::end_key(user));
+        let mut chunks = self.list(Family::Inbox, &inbox::key(user, Position::ZERO), &inbox::end_key(user), reach);
         chunks.seek(inbox::key(user, Position(after.0.saturating_add(1))));
         let mut last = Position::ZERO;
         while let Some((key, value)) = chunks.item() {
@@ -33,7 +35,7 @@ impl Store {
             }
             chunks.next();
         }
-        chunks.status().map_err(|error| self.error(&error))?;
+        chunks.status().map_err(|error| self.halt(&error))?;
         Ok(found)
     }
 
@@ -46,8 +48,9 @@ impl Store {
         after: Position,
         through: Position,
         limit: usize,
-    ) -> Result<Vec<(Seq, OutboxEntry)>, Error> {
-        let mut chunks = OutboxChunks::new(self, conversation);
+        reach: Reach,
+    ) -> Result<Vec<(Seq, OutboxEntry)>, Halt> {
+        let mut chunks = OutboxChunks::new(self, conversation, reach);
         let first = chunks.around(after)?;
         chunks.collect(first, limit, |_, entry| Range::of(after < entry.position, entry.position <= through))
     }
@@ -59,8 +62,9 @@ impl Store {
         from: Seq,
         limit: usize,
         through: Position,
-    ) -> Result<Vec<(Seq, OutboxEntry)>, Error> {
-        let mut chunks = OutboxChunks::new(self, conversation);
+        reach: Reach,
+    ) -> Result<Vec<(Seq, OutboxEntry)>, Halt> {
+        let mut chunks = OutboxChunks::new(self, conversation, reach);
         let first = match chunks.at_or_before(from)? {
             Some(chunk) => Some(chunk),
             None => chunks.first()?,
@@ -68,13 +72,24 @@ impl Store {
         chunks.collect(first, limit, |seq, entry| Range::of(from <= seq, entry.position <= through))
     }
 
-    /// Rows from `first` to below `end`, two keys with the same prefix.
-    pub(super) fn list(&self, family: Family, first: &[u8], end: &[u8]) -> DBRawIterator<'_> {
+    /// Rows from `first` to below `end`, two keys with the same prefix. Confined to memory, it stops with the status
+    /// `Incomplete` where a block is not in RocksDB's cache.
+    pub(super) fn list(&self, family: Family, first: &[u8], end: &[u8], reach: Reach) -> DBRawIterator<'_> {
         let mut options = ReadOptions::default();
+        if reach == Reach::Memory {
+            options.set_read_tier(ReadTier::BlockCache);
+        }
         options.set_prefix_same_as_start(true);
         options.set_iterate_lower_bound(first);
         options.set_iterate_upper_bound(end);
         self.db.raw_iterator_cf_opt(self.handle(family), options)
+    }
+
+    fn halt(&self, error: &rocksdb::Error) -> Halt {
+        match error.kind() {
+            ErrorKind::Incomplete => Halt::OutOfReach,
+            _ => Halt::Failed(self.error(error)),
+        }
     }
 }
 
@@ -111,39 +126,45 @@ struct OutboxChunks<'a> {
 }
 
 impl<'a> OutboxChunks<'a> {
-    fn new(store: &'a Store, conversation: ConversationId) -> Self {
+    fn new(store: &'a Store, conversation: ConversationId, reach: Reach) -> Self {
         let (first, end) = (outbox::key(conversation, Seq::ZERO), outbox::end_key(conversation));
-        Self { store, conversation, rows: store.list(Family::Outbox, &first, &end) }
+        Self { store, conversation, rows: store.list(Family::Outbox, &first, &end, reach) }
     }
 
     /// The first chunk.
-    fn first(&mut self) -> Result<Option<Chunk>, Error> {
+    fn first(&mut self) -> Result<Option<Chunk>, Halt> {
         self.rows.seek(outbox::key(self.conversation, Seq::ZERO));
         self.current()
     }
 
     /// The last chunk whose first entry has this seq or a lower one.
-    fn at_or_before(&mut self, seq: Seq) -> Result<Option<Chunk>, Error> {
+    fn at_or_before(&mut self, seq: Seq) -> Result<Option<Chunk>, Halt> {
         self.rows.seek_for_prev(outbox::key(self.conversation, seq));
         self.current()
     }
 
-    fn next(&mut self) -> Result<Option<Chunk>, Error> {
+    fn next(&mut self) -> Result<Option<Chunk>, Halt> {
         self.rows.next();
         self.current()
     }
 
-    fn current(&self) -> Result<Option<Chunk>, Error> {
+    fn current(&self) -> Result<Option<Chunk>, Halt> {
         match self.rows.item() {
             Some((key, value)) => {
-                outbox::decode(key, value).map(Some).map_err(|damage| self.store.damaged(Family::Outbox, key, &damage))
+                let chunk = outbox::decode(key, value);
+                Ok(Some(chunk.map_err(|damage| self.store.damaged(Family::Outbox, key, &damage))?))
             }
-            None => self.rows.status().map(|()| None).map_err(|error| self.store.error(&error)),
+            None => self.rows.status().map(|()| None).map_err(|error| self.store.halt(&error)),
         }
     }
 
+    /// Whether the iterator stands at the chunk that begins with this seq.
+    fn is_at(&self, first: Seq) -> bool {
+        self.rows.key() == Some(&outbox::key(self.conversation, first)[..])
+    }
+
     /// The last chunk that begins at or below a position; else the first one.
-    fn around(&mut self, position: Position) -> Result<Option<Chunk>, Error> {
+    fn around(&mut self, position: Position) -> Result<Option<Chunk>, Halt> {
         // The last key of all is the iterator's bound; the last chunk begins below it.
         let Some(mut above) = self.at_or_before(Seq(u64::MAX - 1))? else { return Ok(None) };
         if begins_by(&above, position) {
@@ -189,13 +210,15 @@ impl<'a> OutboxChunks<'a> {
         chunk: Option<Chunk>,
         limit: usize,
         range: impl Fn(Seq, &OutboxEntry) -> Range,
-    ) -> Result<Vec<(Seq, OutboxEntry)>, Error> {
+    ) -> Result<Vec<(Seq, OutboxEntry)>, Halt> {
         let mut found = Vec::new();
-        // The search may have left the iterator elsewhere.
-        let mut chunk = match chunk {
-            Some(chunk) => self.at_or_before(chunk.first)?,
-            None => None,
-        };
+        let mut chunk = chunk;
+        if let Some(first) = chunk.as_ref().map(|chunk| chunk.first)
+            && !self.is_at(first)
+        {
+            // The search has left the iterator elsewhere.
+            chunk = self.at_or_before(first)?;
+        }
         while let Some(current) = chunk {
             for (seq, entry) in (current.first.0..).map(Seq).zip(&current.entries) {
                 if found.len() >= limit {

@@ -3,24 +3,28 @@
 //!
 //! The merge keeps the lowest `limit` positions only, whatever the number of sources: once it is full, its highest
 //! position bounds what the next source is asked for. So a page's work depends on its limit, not on how much was missed.
+//! A followed conversation with nothing new costs the comparison of one position.
 
 use super::View;
+use crate::reach::Halt;
 use crate::state::{Conversation, Head, Member, State};
-use highwater_proto::error::Error;
 use highwater_proto::id::{ConversationId, Position, UserId};
-use std::collections::BTreeSet;
 use std::ops::Bound;
 
 /// Followed conversations looked at under one lock.
 const FOLLOWS_PER_LOCK: usize = 512;
 
-/// The lowest positions in `(after, through]` of everything offered.
+/// The lowest positions in `(after, bound]` of everything offered.
 #[derive(Debug)]
 struct Lowest {
-    positions: BTreeSet<Position>,
+    /// In no order, some of them twice, until [`Lowest::settle`].
+    positions: Vec<Position>,
     after: Position,
-    through: Position,
+    /// Positions above this are not needed.
+    bound: Position,
     limit: usize,
+    /// Settle when there are so many.
+    settle_at: usize,
 }
 
 /// A stretch of a followed outbox: positions in `(after, through]`.
@@ -47,33 +51,35 @@ pub(super) fn gather(
     after: Position,
     through: Position,
     limit: usize,
-) -> Result<Candidates, Error> {
-    let mut lowest = Lowest { positions: BTreeSet::new(), after, through, limit };
+) -> Result<Candidates, Halt> {
+    let mut lowest = Lowest::new(after, through, limit);
     if after < through {
-        gather_inbox(view, user, &mut lowest)?;
-        let mut next = Some(ConversationId::ZERO);
+        let mut next = gather_inbox(view, user, &mut lowest)?;
         while let Some(first) = next {
             next = gather_follows(view, user, first, &mut lowest)?;
         }
     }
+    lowest.settle();
     let is_exhausted = lowest.positions.len() < limit;
-    Ok(Candidates { positions: lowest.positions.into_iter().collect(), is_exhausted })
+    Ok(Candidates { positions: lowest.positions, is_exhausted })
 }
 
-fn gather_inbox(view: &View<'_>, user: UserId, lowest: &mut Lowest) -> Result<(), Error> {
-    let (frozen, persisted) = {
+/// The user's inbox; returns the first conversation that it follows.
+fn gather_inbox(view: &View<'_>, user: UserId, lowest: &mut Lowest) -> Result<Option<ConversationId>, Halt> {
+    let (first_follow, frozen, persisted) = {
         let state = view.state.read();
-        lowest.offer(state.head.inbox(user, lowest.after, lowest.through));
-        (state.frozen.clone(), state.persisted)
+        lowest.offer_inbox(&state.head, user);
+        let first_follow = state.user(user).and_then(|row| row.follows.first()).copied();
+        (first_follow, state.frozen.clone(), state.persisted)
     };
     if let Some(frozen) = frozen {
-        lowest.offer(frozen.inbox(user, lowest.after, lowest.through));
+        lowest.offer_inbox(&frozen, user);
     }
-    let through = lowest.bound().min(persisted);
+    let through = lowest.bound.min(persisted);
     if lowest.after < through {
-        lowest.offer(&view.store.inbox_after(user, lowest.after, through, lowest.limit)?);
+        lowest.offer(view.store.inbox_after(user, lowest.after, through, lowest.limit, view.reach)?);
     }
-    Ok(())
+    Ok(first_follow)
 }
 
 /// Some of the followed conversations, from `first` on; returns where to go on.
@@ -82,7 +88,7 @@ fn gather_follows(
     user: UserId,
     first: ConversationId,
     lowest: &mut Lowest,
-) -> Result<Option<ConversationId>, Error> {
+) -> Result<Option<ConversationId>, Halt> {
     let (pulls, next, frozen, persisted) = {
         let state = view.state.read();
         let (pulls, next) = pulls(&state, user, first, lowest);
@@ -95,11 +101,10 @@ fn gather_follows(
         if let Some(frozen) = &frozen {
             lowest.offer_outbox(frozen, &pull);
         }
-        let through = pull.through.min(lowest.bound()).min(persisted);
+        let through = pull.through.min(lowest.bound).min(persisted);
         if pull.after < through {
-            let stored = view.store.outbox_after(pull.conversation, pull.after, through, lowest.limit)?;
-            let positions: Vec<Position> = stored.into_iter().map(|(_, entry)| entry.position).collect();
-            lowest.offer(&positions);
+            let stored = view.store.outbox_after(pull.conversation, pull.after, through, lowest.limit, view.reach)?;
+            lowest.offer(stored.into_iter().map(|(_, entry)| entry.position));
         }
     }
     Ok(next)
@@ -110,9 +115,11 @@ fn pulls(state: &State, user: UserId, first: ConversationId, lowest: &Lowest) ->
     let mut follows = row.follows.range((Bound::Included(first), Bound::Unbounded));
     let mut pulls = Vec::new();
     for id in follows.by_ref().take(FOLLOWS_PER_LOCK) {
-        let Some(conversation) = state.conversation(*id) else { continue };
+        // Most have nothing new, which shows without a look at the member.
+        let changed = state.conversation(*id).filter(|conversation| conversation.last_read_mode > lowest.after);
+        let Some(conversation) = changed else { continue };
         let Some(member) = conversation.members.get(&user) else { continue };
-        let stretches = stretches(conversation, member, lowest.after, lowest.through);
+        let stretches = stretches(conversation, member, lowest.after, lowest.bound);
         pulls.extend(stretches.map(|(after, through)| Pull { conversation: *id, after, through }));
     }
     (pulls, follows.next().copied())
@@ -139,30 +146,41 @@ fn stretches<'a>(
 }
 
 impl Lowest {
-    /// Positions above this are not needed.
-    fn bound(&self) -> Position {
-        let highest = self.positions.last().filter(|_| self.positions.len() >= self.limit);
-        highest.copied().unwrap_or(self.through)
+    fn new(after: Position, through: Position, limit: usize) -> Self {
+        Self { positions: Vec::new(), after, bound: through, limit, settle_at: limit }
     }
 
     /// Takes ascending positions into account.
-    fn offer(&mut self, positions: &[Position]) {
-        for position in positions.iter().copied().skip_while(|position| *position <= self.after) {
-            if position > self.bound() {
-                break;
-            }
-            if self.positions.insert(position) && self.positions.len() > self.limit {
-                self.positions.pop_last();
-            }
+    fn offer(&mut self, positions: impl IntoIterator<Item = Position>) {
+        let (after, bound) = (self.after, self.bound);
+        let wanted = positions.into_iter().skip_while(|position| *position <= after);
+        // No more than the limit can be among the lowest.
+        self.positions.extend(wanted.take_while(|position| *position <= bound).take(self.limit));
+        if self.positions.len() >= self.settle_at {
+            self.settle();
         }
     }
 
+    fn offer_inbox(&mut self, head: &Head, user: UserId) {
+        self.offer(head.inbox(user, self.after, self.bound));
+    }
+
     fn offer_outbox(&mut self, head: &Head, pull: &Pull) {
-        let Some(outbox) = head.outboxes.get(&pull.conversation) else { return };
-        let (_, entries) = outbox.range(pull.after, pull.through.min(self.bound()));
-        // No more than the limit can be among the lowest.
-        let positions: Vec<Position> = entries.iter().take(self.limit).map(|entry| entry.position).collect();
-        self.offer(&positions);
+        let Some(outbox) = head.outbox(pull.conversation) else { return };
+        let entries = outbox.range(pull.after, pull.through.min(self.bound));
+        self.offer(entries.map(|entry| entry.position));
+    }
+
+    /// Sorts the positions and drops doubles and what is above the lowest.
+    fn settle(&mut self) {
+        self.positions.sort_unstable();
+        self.positions.dedup();
+        self.positions.truncate(self.limit);
+        if let Some(last) = self.positions.last().filter(|_| self.positions.len() == self.limit) {
+            self.bound = *last;
+        }
+        // So that sorting costs the same for each position that is offered, however many sources there are.
+        self.settle_at = self.positions.len() + self.limit;
     }
 }
 
@@ -187,12 +205,12 @@ mod tests {
             (vec![], 0, 6, 3, vec![]),
         ] {
             let (after, through) = (Position(after), Position(through));
-            let mut lowest = Lowest { positions: BTreeSet::new(), after, through, limit };
+            let mut lowest = Lowest::new(after, through, limit);
             for source in &sources {
-                lowest.offer(&positions(source));
+                lowest.offer(positions(source));
             }
-            let kept: Vec<Position> = lowest.positions.into_iter().collect();
-            assert_eq!(kept, positions(&expected), "{sources:?} in ({after}, {through}] limit {limit}");
+            lowest.settle();
+            assert_eq!(lowest.positions, positions(&expected), "{sources:?} in ({after}, {through}] limit {limit}");
         }
     }
 

@@ -5,6 +5,8 @@
 
 use super::View;
 use crate::entry::Gap;
+use crate::log::Found;
+use crate::reach::Halt;
 use crate::state::{Interval, State};
 use highwater_proto::error::{Code, Error};
 use highwater_proto::id::{ConversationId, Ordinal, Position, Seq, UserId};
@@ -51,7 +53,7 @@ impl Cap {
     }
 
     /// Finds out what [`Cap::leaves_out`] needs to know about these records' conversations.
-    pub(super) fn prepare(&mut self, view: &View<'_>, records: &[Record]) -> Result<(), Error> {
+    pub(super) fn prepare(&mut self, view: &View<'_>, records: &[Found]) -> Result<(), Halt> {
         if self.messages_max == 0 {
             return Ok(());
         }
@@ -89,10 +91,10 @@ impl Cap {
                 self.note(state, id, conversation.ordinal);
             } else {
                 let heads = state.frozen.as_deref().into_iter().chain([&state.head]);
-                let mut outboxes = heads.filter_map(|head| head.outboxes.get(&id));
+                let mut outboxes = heads.filter_map(|head| head.outbox(id));
                 let beyond = outboxes.find_map(|outbox| {
-                    let (_, entries) = outbox.range(self.through, conversation.head_position);
-                    entries.first().map(|entry| entry.position)
+                    let first = outbox.range(self.through, conversation.head_position).next();
+                    first.map(|entry| entry.position)
                 });
                 probes.push(Probe { conversation: id, beyond });
             }
@@ -101,18 +103,19 @@ impl Cap {
     }
 
     /// Messages before the first record beyond the catch-up's end.
-    fn ordinal_before(&self, view: &View<'_>, probe: &Probe, persisted: Position) -> Result<Ordinal, Error> {
+    fn ordinal_before(&self, view: &View<'_>, probe: &Probe, persisted: Position) -> Result<Ordinal, Halt> {
         let mut beyond = probe.beyond;
         if self.through < persisted {
             // What is in the store comes before what is in memory.
-            let stored = view.store.outbox_after(probe.conversation, self.through, persisted, 1)?;
+            let stored = view.store.outbox_after(probe.conversation, self.through, persisted, 1, view.reach)?;
             beyond = stored.first().map(|(_, entry)| entry.position).or(beyond);
         }
         let missing = || {
             let message = format!("the timeline of conversation {} ends before its head", probe.conversation);
             Error::new(Code::Corrupt, message)
         };
-        let record = view.log.read(beyond.ok_or_else(missing)?)?;
+        let records = view.records(&[beyond.ok_or_else(missing)?])?;
+        let record = records.first().ok_or_else(missing)?;
         Ok(Ordinal(record.ordinal.0.saturating_sub(u64::from(record.fact.is_countable()))))
     }
 

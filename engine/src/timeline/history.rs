@@ -5,7 +5,7 @@ use super::shown::{Scope, complete, shown, weight};
 use super::{BATCH_RECORDS, View, page_entries, user_id};
 use crate::commit::conversation_not_found;
 use crate::entry::{Entry, HistoryRange};
-use highwater_proto::error::Error;
+use crate::reach::Halt;
 use highwater_proto::id::{ConversationId, Seq, UserId};
 use highwater_proto::limits::DELTA_BYTES_MAX;
 
@@ -25,7 +25,7 @@ pub(crate) fn history(
     conversation: &str,
     range: HistoryRange,
     limit: usize,
-) -> Result<Vec<Entry>, Error> {
+) -> Result<Vec<Entry>, Halt> {
     let (user, id) = {
         let state = view.state.read();
         let user = user_id(&state, user)?;
@@ -43,7 +43,7 @@ pub(super) fn walk(
     id: ConversationId,
     range: HistoryRange,
     limit: usize,
-) -> Result<Vec<Entry>, Error> {
+) -> Result<Vec<Entry>, Halt> {
     let ranges = {
         let state = view.state.read();
         let conversation = state.conversation(id);
@@ -78,9 +78,9 @@ pub(super) fn walk(
 }
 
 /// What the user sees of the records `first..=last`, at most a batch.
-fn read(view: &View<'_>, user: UserId, id: ConversationId, first: Seq, last: Seq) -> Result<Vec<Entry>, Error> {
+fn read(view: &View<'_>, user: UserId, id: ConversationId, first: Seq, last: Seq) -> Result<Vec<Entry>, Halt> {
     let positions: Vec<_> = positions(view, id, first, last)?.into_iter().map(|(_, position)| position).collect();
-    let records = view.log.read_many(&positions)?;
+    let records = view.records(&positions)?;
     let visible = {
         let state = view.state.read();
         records.iter().filter_map(|record| shown(&state, user, record, Scope::Readable)).collect()

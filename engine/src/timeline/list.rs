@@ -7,18 +7,22 @@ use super::{BATCH_RECORDS, View, history, page_entries, user_id};
 use crate::command::Caller;
 use crate::commit::conversation_not_found;
 use crate::entry::{ConversationPage, ConversationView, DeviceView, HistoryRange, MemberPage, MemberView};
+use crate::log::Found;
+use crate::reach::Halt;
 use crate::state::{Conversation, Member, State};
 use crate::store::SoftDevice;
 use highwater_proto::error::{Code, Error};
 use highwater_proto::id::{ConversationId, DeviceId, Position, Seq, UserId};
 use highwater_proto::limits::DELTA_BYTES_MAX;
 use highwater_proto::record::{Kind, Role};
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 
 /// A conversation's view, all but its last record.
 #[derive(Debug)]
 pub(super) struct Draft {
     id: ConversationId,
+    /// Position of the record with the last seq that the member may see, where the state tells it.
+    head_position: Option<Position>,
     view: ConversationView,
 }
 
@@ -35,7 +39,7 @@ pub(crate) fn conversations(
     user: &str,
     before: Option<Position>,
     limit: usize,
-) -> Result<ConversationPage, Error> {
+) -> Result<ConversationPage, Halt> {
     let limit = page_entries(limit);
     let (user, drafts, more, unread_total) = {
         // One lock for all of them: the total has to be of one moment.
@@ -99,7 +103,9 @@ pub(super) fn draft(state: &State, user: UserId, id: ConversationId) -> Option<D
         ranges,
         last: None,
     };
-    Some(Draft { id, view })
+    // What somebody sees who is there goes to the conversation's head, which stands in its row.
+    let head_position = (view.head == conversation.head).then_some(conversation.head_position);
+    Some(Draft { id, head_position, view })
 }
 
 /// Adds the last records. As many conversations as fit `bytes_max`, one at least, if there is one.
@@ -108,7 +114,7 @@ pub(super) fn complete(
     user: UserId,
     drafts: Vec<Draft>,
     bytes_max: usize,
-) -> Result<Vec<(ConversationId, ConversationView)>, Error> {
+) -> Result<Vec<(ConversationId, ConversationView)>, Halt> {
     let mut completed: Vec<(ConversationId, ConversationView)> = Vec::with_capacity(drafts.len());
     let mut bytes = 0;
     let mut drafts = drafts.into_iter();
@@ -118,7 +124,7 @@ pub(super) fn complete(
             return Ok(completed);
         }
         add_last_records(view, user, &mut batch)?;
-        for Draft { id, view } in batch {
+        for Draft { id, view, .. } in batch {
             bytes += VIEW_BYTES + view.ranges.len() * RANGE_BYTES + view.last.as_ref().map_or(0, weight);
             if bytes > bytes_max && !completed.is_empty() {
                 return Ok(completed);
@@ -128,17 +134,18 @@ pub(super) fn complete(
     }
 }
 
-fn add_last_records(view: &View<'_>, user: UserId, batch: &mut [Draft]) -> Result<(), Error> {
-    let mut heads = BTreeSet::new();
+fn add_last_records(view: &View<'_>, user: UserId, batch: &mut [Draft]) -> Result<(), Halt> {
+    let mut heads = Vec::with_capacity(batch.len());
     for draft in batch.iter().filter(|draft| !draft.view.head.is_zero()) {
-        heads.extend(position_of(view, draft.id, draft.view.head)?);
+        let known = draft.head_position;
+        heads.extend(if known.is_some() { known } else { position_of(view, draft.id, draft.view.head)? });
     }
-    let heads: Vec<Position> = heads.into_iter().collect();
-    let records = view.log.read_many(&heads)?;
+    heads.sort_unstable();
+    let records = view.records(&heads)?;
     let (ids, visible): (Vec<ConversationId>, Vec<_>) = {
         let state = view.state.read();
-        let see = |record| Some((record, shown(&state, user, record, Scope::Readable)?));
-        records.iter().filter_map(see).map(|(record, shown)| (record.conversation, shown)).unzip()
+        let see = |record: &Found| Some((record.conversation, shown(&state, user, record, Scope::Readable)?));
+        records.iter().filter_map(see).unzip()
     };
     let mut last: HashMap<ConversationId, _> = ids.into_iter().zip(complete_records(view, visible)?).collect();
     for draft in batch {

@@ -13,6 +13,9 @@
 //! - [`shown`] turns a record into what its reader sees: intervals, redactions, names.
 //! - [`subscription`] wakes those who wait for more.
 //!
+//! A read may be confined to what is in memory ([`Reach::Memory`]): it is the same read, and stops with
+//! [`Halt::OutOfReach`] where it would have to touch the disk.
+//!
 //! The work for one page is bounded: by the limits of what it holds, and by how many positions it looks at.
 
 mod candidates;
@@ -38,11 +41,12 @@ pub(crate) use subscription::Subscriptions;
 pub(crate) use sync::{sync, sync_next};
 pub(crate) use whole::{whole_inbox, whole_outbox};
 
-use crate::log::LogReader;
+use crate::log::{Found, LogReader};
+use crate::reach::{Halt, Reach};
 use crate::state::State;
 use crate::store::Store;
 use highwater_proto::error::{Code, Error};
-use highwater_proto::id::UserId;
+use highwater_proto::id::{Position, UserId};
 use highwater_proto::limits::PAGE_ENTRIES_MAX;
 use parking_lot::RwLock;
 
@@ -55,6 +59,17 @@ pub(crate) struct View<'a> {
     pub(crate) state: &'a RwLock<State>,
     pub(crate) store: &'a Store,
     pub(crate) log: &'a LogReader,
+    pub(crate) reach: Reach,
+}
+
+impl View<'_> {
+    /// The records at these positions, which are ascending and visible.
+    fn records(&self, positions: &[Position]) -> Result<Vec<Found>, Halt> {
+        match self.reach {
+            Reach::Memory => self.log.look_up(positions).ok_or(Halt::OutOfReach),
+            Reach::Disk => Ok(self.log.read_many(positions)?),
+        }
+    }
 }
 
 fn user_id(state: &State, user: &str) -> Result<UserId, Error> {

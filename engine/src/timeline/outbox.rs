@@ -1,12 +1,13 @@
 //! Where a conversation's records stand: from seq to position, over store, frozen head and active head.
 
 use super::View;
+use crate::reach::Halt;
 use crate::state::{Head, OutboxEntry};
 use highwater_proto::error::{Code, Error};
 use highwater_proto::id::{ConversationId, Position, Seq};
 
 /// Position of the record with this seq; `None` if there is none yet.
-pub(crate) fn position_of(view: &View<'_>, conversation: ConversationId, seq: Seq) -> Result<Option<Position>, Error> {
+pub(crate) fn position_of(view: &View<'_>, conversation: ConversationId, seq: Seq) -> Result<Option<Position>, Halt> {
     let persisted = {
         let state = view.state.read();
         if let Some(entry) = in_head(&state.head, conversation, seq) {
@@ -18,7 +19,7 @@ pub(crate) fn position_of(view: &View<'_>, conversation: ConversationId, seq: Se
         }
         state.persisted
     };
-    let stored = view.store.outbox_from(conversation, seq, 1, persisted)?;
+    let stored = view.store.outbox_from(conversation, seq, 1, persisted, view.reach)?;
     Ok(stored.first().filter(|(found, _)| *found == seq).map(|(_, entry)| entry.position))
 }
 
@@ -28,7 +29,7 @@ pub(super) fn positions(
     conversation: ConversationId,
     first: Seq,
     last: Seq,
-) -> Result<Vec<(Seq, Position)>, Error> {
+) -> Result<Vec<(Seq, Position)>, Halt> {
     let (newest, frozen, persisted) = {
         let state = view.state.read();
         (range_of_head(&state.head, conversation, first, last), state.frozen.clone(), state.persisted)
@@ -40,7 +41,7 @@ pub(super) fn positions(
     let mut positions = Vec::new();
     if first <= last_stored {
         let count = (last_stored.0 - first.0 + 1) as usize;
-        let stored = view.store.outbox_from(conversation, first, count, persisted)?;
+        let stored = view.store.outbox_from(conversation, first, count, persisted, view.reach)?;
         positions.extend(stored.into_iter().map(|(seq, entry)| (seq, entry.position)));
     }
     positions.extend(middle);
@@ -49,17 +50,18 @@ pub(super) fn positions(
     if !is_whole {
         let message =
             format!("the timeline of conversation {conversation} lacks records between seq {first} and {last}");
-        return Err(Error::new(Code::Corrupt, message));
+        return Err(Error::new(Code::Corrupt, message).into());
     }
     Ok(positions)
 }
 
 fn in_head(head: &Head, conversation: ConversationId, seq: Seq) -> Option<OutboxEntry> {
-    head.outboxes.get(&conversation)?.entry(seq)
+    head.outbox(conversation)?.entry(seq)
 }
 
 fn range_of_head(head: &Head, conversation: ConversationId, first: Seq, last: Seq) -> Vec<(Seq, Position)> {
-    let Some(outbox) = head.outboxes.get(&conversation) else { return Vec::new() };
-    let start = first.max(outbox.first);
-    (start.0..=last.0).map_while(|seq| Some((Seq(seq), outbox.entry(Seq(seq))?.position))).collect()
+    let Some(outbox) = head.outbox(conversation) else { return Vec::new() };
+    let entries = (outbox.first.0..).map(Seq).zip(outbox.entries());
+    let wanted = entries.skip_while(|(seq, _)| *seq < first).take_while(|(seq, _)| *seq <= last);
+    wanted.map(|(seq, entry)| (seq, entry.position)).collect()
 }

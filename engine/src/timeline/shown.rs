@@ -9,7 +9,9 @@
 //! what concerns itself: who else follows is not its business.
 
 use super::{BATCH_RECORDS, View};
-use crate::entry::{Body, Entry, What};
+use crate::entry::{Body, Common, Entry, What};
+use crate::log::Found;
+use crate::reach::Halt;
 use crate::state::{Conversation, Member, Redaction, State};
 use bytes::Bytes;
 use highwater_proto::error::{Code, Error};
@@ -43,7 +45,7 @@ pub(crate) fn entry(state: &State, record: &Record) -> Entry {
 }
 
 /// What `user` sees of a record; `None` if it may not see it.
-pub(super) fn shown(state: &State, user: UserId, record: &Record, scope: Scope) -> Option<Shown> {
+pub(super) fn shown(state: &State, user: UserId, record: &Found, scope: Scope) -> Option<Shown> {
     let conversation = state.conversation(record.conversation)?;
     let member = conversation.members.get(&user)?;
     if !is_visible(conversation, member, user, record, scope) {
@@ -51,13 +53,19 @@ pub(super) fn shown(state: &State, user: UserId, record: &Record, scope: Scope) 
     }
     let mut what = what(state, record)?;
     let mut replacement = None;
+    // Whether everybody who may see the record sees this of it, now and later, unless it is redacted.
+    let mut is_common = true;
     match &mut what {
         What::Message { body, .. } => match state.redactions.get(&record.position) {
             None => {}
-            Some(Redaction::Recalled) => *body = Body::Recalled,
+            Some(Redaction::Recalled) => {
+                *body = Body::Recalled;
+                is_common = false;
+            }
             Some(Redaction::Edited(edits)) => {
                 let newest = edits.iter().rev().find(|(seq, _)| conversation.may_read(member, *seq));
                 replacement = newest.map(|(_, position)| *position);
+                is_common = replacement.is_none();
             }
         },
         What::Edit { body, .. } => {
@@ -65,6 +73,7 @@ pub(super) fn shown(state: &State, user: UserId, record: &Record, scope: Scope) 
                 && state.redactions.get(target_position) == Some(&Redaction::Recalled)
             {
                 *body = None;
+                is_common = false;
             }
         }
         What::Create { members, .. } | What::Add { members } | What::Remove { members }
@@ -72,10 +81,12 @@ pub(super) fn shown(state: &State, user: UserId, record: &Record, scope: Scope) 
         {
             let own = state.user_name(user);
             members.retain(|name| *name == own);
+            is_common = false;
         }
         _ => {}
     }
-    Some(Shown { entry: named(state, record, what), replacement })
+    let common = record.kept().filter(|_| is_common).map_or_else(Common::none, |kept| Common::of(kept.clone()));
+    Some(Shown { entry: Entry { common, ..named(state, record, what) }, replacement })
 }
 
 fn is_visible(conversation: &Conversation, member: &Member, user: UserId, record: &Record, scope: Scope) -> bool {
@@ -107,19 +118,19 @@ fn is_visible(conversation: &Conversation, member: &Member, user: UserId, record
 }
 
 /// Reads the bodies that replace others, and puts them in their places. Takes at most a batch.
-pub(super) fn complete(view: &View<'_>, shown: Vec<Shown>) -> Result<Vec<Entry>, Error> {
+pub(super) fn complete(view: &View<'_>, shown: Vec<Shown>) -> Result<Vec<Entry>, Halt> {
     debug_assert!(shown.len() <= BATCH_RECORDS, "the bodies of one batch are in memory at a time");
     let positions: BTreeSet<Position> = shown.iter().filter_map(|shown| shown.replacement).collect();
     let mut replacements: HashMap<Position, (Bytes, u64)> = HashMap::new();
     if !positions.is_empty() {
         let positions: Vec<Position> = positions.into_iter().collect();
-        for record in view.log.read_many(&positions)? {
-            let Fact::Edit { body, .. } = record.fact else {
+        for record in view.records(&positions)? {
+            let Fact::Edit { body, .. } = &record.fact else {
                 let message =
                     format!("record at position {} is not the edit that the index says it is", record.position);
-                return Err(Error::new(Code::Corrupt, message));
+                return Err(Error::new(Code::Corrupt, message).into());
             };
-            replacements.insert(record.position, (body, record.time_ms));
+            replacements.insert(record.position, (body.clone(), record.time_ms));
         }
     }
     let finish = |shown: Shown| {
@@ -150,13 +161,14 @@ pub(super) fn weight(entry: &Entry) -> usize {
 fn named(state: &State, record: &Record, what: What) -> Entry {
     Entry {
         position: record.position,
-        conversation: state.conversation(record.conversation).map_or_else(|| Arc::from(""), |row| row.name.clone()),
+        conversation: state.conversation(record.conversation).map_or_else(Arc::default, |row| row.name.clone()),
         seq: record.seq,
         from: state.user_name(record.author),
-        device: state.device(record.device).map_or_else(|| Arc::from(""), |device| device.name.clone()),
+        device: state.device(record.device).map_or_else(Arc::default, |device| device.name.clone()),
         time_ms: record.time_ms,
         by_service: record.by_service,
         what,
+        common: Common::none(),
     }
 }
 

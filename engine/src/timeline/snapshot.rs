@@ -6,7 +6,7 @@
 
 use super::{View, list, sync};
 use crate::entry::{Cursor, Delta, SnapshotCursor, SyncLimits};
-use highwater_proto::error::Error;
+use crate::reach::Halt;
 use highwater_proto::id::{Position, UserId};
 use highwater_proto::limits::PAGE_ENTRIES_MAX;
 use std::ops::Bound;
@@ -17,7 +17,7 @@ pub(super) fn page(
     cursor: Cursor,
     at: SnapshotCursor,
     limits: SyncLimits,
-) -> Result<Delta, Error> {
+) -> Result<Delta, Halt> {
     let entries_max = limits.records_max.min(PAGE_ENTRIES_MAX);
     let (drafts, mut is_last) = {
         let state = view.state.read();

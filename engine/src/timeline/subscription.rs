@@ -6,7 +6,7 @@
 use crate::state::{State, Touched};
 use highwater_proto::id::UserId;
 use parking_lot::{Mutex, RwLock};
-use std::collections::{HashMap, HashSet};
+use rustc_hash::FxHashMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -23,7 +23,7 @@ pub(crate) struct Subscriptions {
 struct Registry {
     next: u64,
     /// No list is empty.
-    wakers: HashMap<UserId, Vec<(u64, Waker)>>,
+    wakers: FxHashMap<UserId, Vec<(u64, Waker)>>,
 }
 
 /// A registered waker; dropping it ends the registration.
@@ -57,21 +57,29 @@ impl Subscriptions {
     }
 
     fn concerned(&self, state: &State, touched: &Touched) -> Vec<Waker> {
+        let mut conversations = touched.conversations.clone();
+        conversations.sort_unstable();
+        conversations.dedup();
         let registry = self.registry.lock();
-        let mut users: HashSet<UserId> = HashSet::new();
-        users.extend(touched.users.iter().filter(|user| registry.wakers.contains_key(user)));
-        let conversations: HashSet<_> = touched.conversations.iter().copied().collect();
+        // Each user once, whatever it is concerned by; as a rule one conversation concerns most of them.
+        let mut users: Vec<UserId> = touched.users.clone();
         for conversation in conversations.into_iter().filter_map(|id| state.conversation(id)) {
             let active = &conversation.active;
             // Whichever set is smaller is walked: the members, or those who wait.
             if active.len() <= registry.wakers.len() {
-                users.extend(active.iter().filter(|user| registry.wakers.contains_key(user)));
+                users.extend_from_slice(active);
             } else {
                 users.extend(registry.wakers.keys().filter(|user| active.binary_search(user).is_ok()));
             }
         }
-        let wakers = users.iter().filter_map(|user| registry.wakers.get(user)).flatten();
-        wakers.map(|(_, wake)| wake.clone()).collect()
+        users.sort_unstable();
+        users.dedup();
+        let mut wakers = Vec::with_capacity(users.len().min(registry.wakers.len()));
+        for user in users {
+            let of_user = registry.wakers.get(&user).into_iter().flatten();
+            wakers.extend(of_user.map(|(_, wake)| wake.clone()));
+        }
+        wakers
     }
 }
 

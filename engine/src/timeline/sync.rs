@@ -9,9 +9,9 @@ use super::gaps::{Cap, Gaps, LeftOut};
 use super::shown::{Scope, Shown, complete, shown, weight};
 use super::{BATCH_RECORDS, View, snapshot, user_id};
 use crate::entry::{Cursor, Delta, Entry, ResetReason, SnapshotCursor, Start, SyncLimits};
+use crate::reach::Halt;
 use crate::state::State;
 use highwater_proto::checkpoint::Checkpoint;
-use highwater_proto::error::Error;
 use highwater_proto::id::{ConversationId, Position, UserId};
 use highwater_proto::limits::{DELTA_BYTES_MAX, DELTA_RECORDS_MAX};
 
@@ -21,7 +21,7 @@ const SCAN_PER_RECORD: usize = 4;
 const SCAN_POSITIONS: (usize, usize) = (16, 4_096);
 
 /// The first page of what a device has missed. It ends, with its last page, at what is visible now.
-pub(crate) fn sync(view: &View<'_>, user: &str, start: Start, limits: SyncLimits) -> Result<Delta, Error> {
+pub(crate) fn sync(view: &View<'_>, user: &str, start: Start, limits: SyncLimits) -> Result<Delta, Halt> {
     let (user, cursor) = {
         let state = view.state.read();
         (user_id(&state, user)?, begin(&state, start))
@@ -30,7 +30,7 @@ pub(crate) fn sync(view: &View<'_>, user: &str, start: Start, limits: SyncLimits
 }
 
 /// The page after the one that came with `cursor`; when that was the last one, what is new since.
-pub(crate) fn sync_next(view: &View<'_>, user: &str, cursor: Cursor, limits: SyncLimits) -> Result<Delta, Error> {
+pub(crate) fn sync_next(view: &View<'_>, user: &str, cursor: Cursor, limits: SyncLimits) -> Result<Delta, Halt> {
     let (user, cursor) = {
         let state = view.state.read();
         let is_at_end = cursor.snapshot.is_none() && cursor.after >= cursor.through;
@@ -67,7 +67,7 @@ fn judge(state: &State, checkpoint: &Checkpoint) -> Option<ResetReason> {
     }
 }
 
-fn page(view: &View<'_>, user: UserId, cursor: Cursor, limits: SyncLimits) -> Result<Delta, Error> {
+fn page(view: &View<'_>, user: UserId, cursor: Cursor, limits: SyncLimits) -> Result<Delta, Halt> {
     let limits = SyncLimits {
         records_max: within(limits.records_max, DELTA_RECORDS_MAX),
         bytes_max: within(limits.bytes_max, DELTA_BYTES_MAX),
@@ -84,7 +84,7 @@ fn within(asked: usize, most: usize) -> usize {
     if asked == 0 { most } else { asked.min(most) }
 }
 
-fn delta(view: &View<'_>, user: UserId, cursor: Cursor, limits: SyncLimits) -> Result<Delta, Error> {
+fn delta(view: &View<'_>, user: UserId, cursor: Cursor, limits: SyncLimits) -> Result<Delta, Halt> {
     let (scan_min, scan_max) = SCAN_POSITIONS;
     let scan = (limits.records_max * SCAN_PER_RECORD).clamp(scan_min, scan_max);
     let candidates = gather(view, user, cursor.after, cursor.through, scan)?;
@@ -147,8 +147,8 @@ enum Fate {
 
 impl Page {
     /// Takes the records at these positions in. False: one did not fit any more, and `to` is before it.
-    fn take(&mut self, view: &View<'_>, positions: &[Position]) -> Result<bool, Error> {
-        let records = view.log.read_many(positions)?;
+    fn take(&mut self, view: &View<'_>, positions: &[Position]) -> Result<bool, Halt> {
+        let records = view.records(positions)?;
         self.cap.prepare(view, &records)?;
         let mut fates = Vec::with_capacity(records.len());
         let mut delivered: Vec<Shown> = Vec::new();

@@ -2,7 +2,7 @@
 
 use super::{Conversation, Fact, Model, Name, Record, State, seq};
 use bytes::Bytes;
-use highwater_engine::entry::{Body, ConversationView, DeviceView, Entry, MemberView, What};
+use highwater_engine::entry::{Body, Common, ConversationView, DeviceView, Entry, MemberView, What};
 use highwater_engine::proto::id::{Position, Seq};
 use highwater_engine::proto::record::{Kind, Role};
 
@@ -201,6 +201,7 @@ pub fn entry(model: &Model, state: &State, position: u64, reader: Option<&str>) 
         time_ms: record.time_ms,
         by_service: record.by_service,
         what,
+        common: Common::none(),
     }
 }
 

@@ -29,6 +29,13 @@ pub struct Reader {
     held: BTreeMap<(Name, u64), Option<Vec<u8>>>,
 }
 
+/// Where a page begins.
+#[derive(Clone, Copy)]
+enum Place {
+    Start(Start),
+    Cursor(Cursor),
+}
+
 /// More pages than any catch-up of a case takes.
 const PAGES_MAX: usize = 10_000;
 
@@ -56,6 +63,7 @@ impl Reader {
     }
 
     fn take(&mut self, entry: &Entry) {
+        check_common(entry);
         let key = |seq: Seq| (entry.conversation.clone(), seq.0);
         match &entry.what {
             What::Message { body, .. } => {
@@ -75,6 +83,15 @@ impl Reader {
             }
             _ => {}
         }
+    }
+}
+
+/// Whoever is shown an entry whose encoded form is shared is shown the same as all the others.
+fn check_common(entry: &Entry) {
+    if let Some(encoded) = entry.common.encoded() {
+        let form = format!("{entry:?}");
+        let shared = encoded.get_or_init(|| form.clone().into());
+        assert!(*shared == form, "{form} is not what others were shown: {shared:?}");
     }
 }
 
@@ -102,7 +119,7 @@ impl World {
             bytes_max: limits.bytes.into(),
             per_conversation_max: limits.cap.into(),
         };
-        let (first, begin, reset) = self.first_page(user, reader, from, asked);
+        let (first, begin, reset) = self.first_page(user, reader, from, asked)?;
         if !state.is_user(user) {
             prop_assert_eq!(first.map_err(|error| error.code).err(), Some(Code::NotFound));
             return Ok(());
@@ -147,13 +164,13 @@ impl World {
         reader: &mut Reader,
         from: From,
         limits: SyncLimits,
-    ) -> (Result<Delta, Error>, u64, Option<ResetReason>) {
+    ) -> Check<(Result<Delta, Error>, u64, Option<ResetReason>)> {
         let incarnation = self.engine().incarnation();
         let epoch = self.epoch;
         let (start, begin, reset) = match (from, reader.checkpoint, reader.cursor) {
             (From::Cursor, _, Some(cursor)) => {
                 self.coverage.count("live reads");
-                return (self.engine().sync_next(user, cursor, limits), reader.at, None);
+                return Ok((self.read(user, Place::Cursor(cursor), limits)?, reader.at, None));
             }
             (From::Checkpoint | From::Cursor, Some(checkpoint), _) => {
                 let reset = reader.is_ahead.then_some(ResetReason::Epoch);
@@ -171,11 +188,30 @@ impl World {
                 (Start::Checkpoint(Checkpoint { incarnation, epoch, position }), 0, Some(ResetReason::Epoch))
             }
         };
-        (self.engine().sync(user, start, limits), begin, reset)
+        Ok((self.read(user, Place::Start(start), limits)?, begin, reset))
     }
 
-    fn next(&self, user: &str, page: &Delta, limits: SyncLimits) -> Check<Delta> {
-        self.engine().sync_next(user, page.next, limits).map_err(|error| failed("sync_next", &error))
+    fn next(&mut self, user: &str, page: &Delta, limits: SyncLimits) -> Check<Delta> {
+        self.read(user, Place::Cursor(page.next), limits)?.map_err(|error| failed("sync_next", &error))
+    }
+
+    /// A page. If memory alone can answer, it gives the same answer.
+    fn read(&mut self, user: &str, place: Place, limits: SyncLimits) -> Check<Result<Delta, Error>> {
+        let engine = self.engine();
+        let (in_memory, page) = match place {
+            Place::Start(start) => (engine.try_sync(user, start, limits), engine.sync(user, start, limits)),
+            Place::Cursor(cursor) => {
+                (engine.try_sync_next(user, cursor, limits), engine.sync_next(user, cursor, limits))
+            }
+        };
+        match in_memory.transpose() {
+            None => self.coverage.count("reads that need the disk"),
+            Some(in_memory) => {
+                prop_assert_eq!(&in_memory, &page, "read in memory and with the disk");
+                self.coverage.count("reads in memory");
+            }
+        }
+        Ok(page)
     }
 
     /// All pages of a snapshot; gives the last of them back.

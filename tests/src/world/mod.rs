@@ -97,6 +97,8 @@ impl World {
             },
             create_named_users: config.create_named_users,
             segment_bytes_max: 8 << 10,
+            // A few blocks of records, or all of them.
+            tail_bytes_max: if case.is_head_small { 40 << 10 } else { 32 << 20 },
             persist_head_bytes: if case.is_head_small { 2 << 10 } else { 1 << 20 },
             durability: if case.may_lose {
                 Durability::Crash { sync_interval: SYNC_INTERVAL }

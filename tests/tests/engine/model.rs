@@ -92,6 +92,8 @@ fn random_commands_against_the_model() {
         "crashes that lost records",
         "resets",
         "gaps",
+        "reads in memory",
+        "reads that need the disk",
         "repeats",
         "conflict",
         "replaced",

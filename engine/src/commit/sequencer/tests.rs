@@ -13,6 +13,7 @@ use crate::store::Store;
 use highwater_proto::id::{Incarnation, UserId};
 use highwater_proto::limits::Limits;
 use highwater_proto::record::Kind;
+use std::collections::HashMap;
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
@@ -29,7 +30,7 @@ impl Bench {
     fn new(limits: Limits) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let store = Store::open(&directory.path().join("index")).unwrap();
-        let log_options = LogOptions { segment_bytes_max: 1 << 20 };
+        let log_options = LogOptions { segment_bytes_max: 1 << 20, tail_bytes_max: 0 };
         let opened = log::open(Arc::new(SimDisk::new()), log_options, Position::ZERO).unwrap();
         let (input, writer, persister, receivers) = Channels::new().split();
         let options = Options { limits, create_named_users: true, ..Options::default() };
@@ -114,7 +115,7 @@ fn a_read_mark_that_is_no_advance_reaches_no_device() {
     bench.apply(&read);
     let inbox = |bench: &Bench| {
         let state = bench.shared.state.read();
-        state.head.inbox(UserId(1), Position::ZERO, state.applied).to_vec()
+        state.head.inbox(UserId(1), Position::ZERO, state.applied).collect::<Vec<_>>()
     };
     let before = inbox(&bench);
     assert_eq!(before.last(), Some(&read.records[0].position));

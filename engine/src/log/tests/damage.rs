@@ -182,10 +182,8 @@ fn damage_in_the_middle_is_found_by_opening_without_sidecars_and_by_reading_with
     assert_eq!(error.code, Code::Corrupt);
     assert!(error.message.contains(&place), "{error}");
     let others = [Position(first - 1), Position(first + 1)];
-    assert_eq!(
-        opened.reader.read_many(&others).unwrap(),
-        [known[first as usize - 2].clone(), known[first as usize].clone()]
-    );
+    let found = opened.reader.read_many(&others).unwrap();
+    assert!(found.iter().map(|record| &**record).eq([&known[first as usize - 2], &known[first as usize]]));
     let replayed = opened.reader.replay(Position::ZERO, &mut |_| Ok(())).unwrap_err();
     assert_eq!(replayed.code, Code::Corrupt);
     opened.writer.close().unwrap();

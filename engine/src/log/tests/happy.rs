@@ -84,7 +84,7 @@ fn groups_that_do_not_fit_are_refused_without_harm() {
 #[test]
 fn many_old_segments_are_read_through_their_sidecars() {
     let disk = SimDisk::new();
-    let mut run = Run::fresh(&disk, LogOptions { segment_bytes_max: 300 });
+    let mut run = Run::fresh(&disk, LogOptions { segment_bytes_max: 300, tail_bytes_max: 0 });
     for _ in 0..200 {
         run.append(2).unwrap();
         run.writer.sync().unwrap();

@@ -72,7 +72,7 @@ fn groups_under_way_keep_their_room() {
 #[test]
 fn reserving_more_than_is_used_takes_no_more_space() {
     let disk = SimDisk::new();
-    let mut run = Run::fresh(&disk, LogOptions { segment_bytes_max: 64 << 20 });
+    let mut run = Run::fresh(&disk, LogOptions { segment_bytes_max: 64 << 20, tail_bytes_max: 0 });
     for _ in 0..2_000 {
         run.space.reserve(100_000).unwrap();
         run.append(1).unwrap();
@@ -84,7 +84,7 @@ fn reserving_more_than_is_used_takes_no_more_space() {
 #[test]
 fn groups_without_records_keep_no_room() {
     let disk = SimDisk::new();
-    let mut run = Run::fresh(&disk, LogOptions { segment_bytes_max: 64 << 20 });
+    let mut run = Run::fresh(&disk, LogOptions { segment_bytes_max: 64 << 20, tail_bytes_max: 0 });
     for _ in 0..1_000_000 {
         run.space.handed_over(&GroupBuilder::new(Position(1)));
     }

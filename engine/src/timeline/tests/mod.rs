@@ -5,13 +5,14 @@ mod catch_up;
 mod intervals;
 mod lists;
 mod live;
+mod memory;
 mod places;
 
 use crate::Engine;
 use crate::command::{Caller, Command, Create, Destination, OpenSession, Outcome, Receipt, Send, SendSession};
 use crate::entry::{Body, Cursor, Delta, Entry, Gap, HistoryRange, Start, SyncLimits, What};
 use crate::options::{Durability, Options};
-use crate::state::Conversation;
+use crate::state::{Changed, Conversation};
 use highwater_proto::checkpoint::Checkpoint;
 use highwater_proto::error::Code;
 use highwater_proto::id::{Ordinal, Position, Seq, UserId};
@@ -36,6 +37,7 @@ pub(super) fn conversation(last_read_mode: Position) -> Conversation {
         recalled: Vec::new(),
         members: BTreeMap::new(),
         active: Vec::new(),
+        changed: Changed::default(),
     }
 }
 
@@ -62,9 +64,12 @@ const WHOLE: SyncLimits = SyncLimits { records_max: 0, bytes_max: 0, per_convers
 
 impl Fixture {
     fn new() -> Self {
-        let directory = tempfile::tempdir().unwrap();
         let durability = Durability::Crash { sync_interval: Duration::from_millis(50) };
-        let options = Options { durability, create_named_users: true, ..Options::default() };
+        Self::with(Options { durability, create_named_users: true, ..Options::default() })
+    }
+
+    fn with(options: Options) -> Self {
+        let directory = tempfile::tempdir().unwrap();
         let engine = Engine::open(directory.path(), options).unwrap();
         Self { engine, sessions: HashMap::new(), directory }
     }

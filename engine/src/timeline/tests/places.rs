@@ -3,6 +3,7 @@
 
 use super::*;
 use crate::log::{self, LogOptions};
+use crate::reach::Reach;
 use crate::state::{Head, State, Touched};
 use crate::store::Store;
 use crate::timeline::{self, View};
@@ -70,7 +71,7 @@ fn wherever_a_timeline_lies_it_reads_the_same() {
     engine.close().unwrap();
     let store = Store::open(&directory.path().join("index")).unwrap();
     let options = Options::default();
-    let log_options = LogOptions { segment_bytes_max: options.segment_bytes_max };
+    let log_options = LogOptions { segment_bytes_max: options.segment_bytes_max, tail_bytes_max: 0 };
     let log = log::open(options.log_disk(directory.path()), log_options, Position::ZERO).unwrap().reader;
     let incarnation = store.load().unwrap().unwrap().state.incarnation;
     let mut records = Vec::new();
@@ -81,7 +82,7 @@ fn wherever_a_timeline_lies_it_reads_the_same() {
     log.replay(Position::ZERO, &mut keep).unwrap();
     let read = |persisted: u64, frozen: u64| {
         let state = RwLock::new(state(incarnation, &records, Position(persisted), Position(frozen)));
-        answers(&View { state: &state, store: &store, log: &log })
+        answers(&View { state: &state, store: &store, log: &log, reach: Reach::Disk })
     };
     let expected = read(0, 0);
     let end = records.len() as u64;
