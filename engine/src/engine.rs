@@ -259,7 +259,7 @@ impl Engine {
 
     fn view(&self, reach: Reach) -> View<'_> {
         let shared = &self.inner.shared;
-        View { state: &shared.state, store: &shared.store, log: &shared.log, reach }
+        View { state: &shared.state, store: &shared.store, log: &shared.log, pulls: &shared.pulls, reach }
     }
 }
 

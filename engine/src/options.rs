@@ -28,6 +28,38 @@ pub struct FanoutThresholds {
     pub read_members_min: usize,
     /// Shortest time between two changes, in ms; crossing `write_members_max` upwards does not wait.
     pub dwell_ms_min: u64,
+    /// What the planner goes by, which moves conversations of up to `write_members_max` members to the mode that costs
+    /// less. `None`: their members' number alone decides.
+    pub costs: Option<FanoutCosts>,
+}
+
+/// What fan-out costs on this machine, for λ·n·H ≤ h·Σμ (λ records a second, n members, μ syncs a second of each). The
+/// defaults were measured by `./x bench amplification`, which prints both for the machine that it runs on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FanoutCosts {
+    /// H: CPU time of appending a record to one more inbox, its share of a persist included, in ns.
+    pub append_ns: u64,
+    /// h: CPU time that a sync takes for one more followed conversation without news, in ns.
+    pub pull_check_ns: u64,
+    /// CPU time that a conversation's mode may have cost more than the other one would have before it changes, in ns.
+    pub regret_ns_max: u64,
+}
+
+impl Default for FanoutCosts {
+    fn default() -> Self {
+        Self { append_ns: 60, pull_check_ns: 60, regret_ns_max: 50_000_000 }
+    }
+}
+
+impl Default for FanoutThresholds {
+    fn default() -> Self {
+        Self {
+            write_members_max: 1_000,
+            read_members_min: 800,
+            dwell_ms_min: 60_000,
+            costs: Some(FanoutCosts::default()),
+        }
+    }
 }
 
 /// How a store is opened. The defaults are the recommendation.
@@ -65,7 +97,7 @@ impl Default for Options {
         Self {
             durability: Durability::Power,
             limits: Limits::default(),
-            fanout: FanoutThresholds { write_members_max: 1_000, read_members_min: 800, dwell_ms_min: 60_000 },
+            fanout: FanoutThresholds::default(),
             create_named_users: false,
             group_entries_max: 16 << 10,
             segment_bytes_max: 64 << 20,

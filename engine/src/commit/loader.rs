@@ -39,7 +39,8 @@ pub(super) fn run(shared: &Shared, jobs: &Receiver<Job>) {
 }
 
 fn load_target(shared: &Shared, conversation: ConversationId, seq: Seq) -> Result<Option<Target>, Error> {
-    let view = View { state: &shared.state, store: &shared.store, log: &shared.log, reach: Reach::Disk };
+    let view =
+        View { state: &shared.state, store: &shared.store, log: &shared.log, pulls: &shared.pulls, reach: Reach::Disk };
     let Some(position) = timeline::position_of(&view, conversation, seq)? else { return Ok(None) };
     let record = shared.log.read(position)?;
     Ok(Some(Target {

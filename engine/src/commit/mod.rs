@@ -21,6 +21,7 @@ mod keys;
 mod loader;
 mod pending;
 mod persist;
+mod planner;
 mod rules;
 mod sequencer;
 mod shared;
@@ -32,6 +33,7 @@ mod usage;
 mod writer;
 
 pub(crate) use persist::now as persist_now;
+pub(crate) use planner::Pulls;
 pub(crate) use rules::conversation_not_found;
 pub(crate) use shared::Shared;
 pub(crate) use threads::{Channels, Threads};

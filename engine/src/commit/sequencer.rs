@@ -12,14 +12,15 @@ use super::group::{Group, Reply, WriterInput};
 use super::keys::{self, Key};
 use super::loader::Job;
 use super::pending::Pending;
+use super::planner::{self, Planner};
 use super::rules::{Answer, Directs, Draft, Generations, Rules, Target, Verdict};
 use super::shared::Shared;
 use super::time::RecordTime;
 use crate::command::{Command, Destination, Outcome, Receipt, SendSession};
 use crate::state::State;
 use highwater_proto::error::{Code, Error};
-use highwater_proto::id::{DeviceId, Ordinal, Position, Seq};
-use highwater_proto::record::{Fact, Record};
+use highwater_proto::id::{ConversationId, DeviceId, Ordinal, Position, Seq, UserId};
+use highwater_proto::record::{Fact, Mode, Record};
 use parking_lot::RwLockReadGuard;
 use rustc_hash::{FxHashMap, FxHashSet};
 use std::collections::VecDeque;
@@ -63,6 +64,9 @@ pub(super) struct Sequencer {
     pending: VecDeque<Box<Pending>>,
     generations: Generations,
     directs: Directs,
+    planner: Planner,
+    /// Conversations that the planner wants to change, and to which mode.
+    planned: Vec<(ConversationId, Mode)>,
     next_generation: u64,
     next_ticket: u64,
     /// Send sessions that are open.
@@ -82,6 +86,7 @@ impl Sequencer {
         writer: SyncSender<WriterInput>,
         loader: Sender<Job>,
     ) -> Self {
+        let planner = Planner::new(shared.options.fanout.costs);
         let (ahead, assigned, time) = {
             let state = shared.state.read();
             (Ahead::new(&state), state.applied, RecordTime::new(state.time_ms))
@@ -97,6 +102,8 @@ impl Sequencer {
             pending: VecDeque::new(),
             generations: Generations::default(),
             directs: Directs::default(),
+            planner,
+            planned: Vec::new(),
             next_generation: 1,
             next_ticket: 1,
             sessions: FxHashMap::default(),
@@ -214,11 +221,39 @@ impl Sequencer {
         while let Some(still) = waiting.pop_back() {
             self.pending.push_front(still);
         }
+        self.change_modes(&state, time_ms, &mut group);
         drop(state);
         group.encode();
         // Without the lock: what they do is their business.
         self.replaced.drain(..).for_each(|on_replaced| on_replaced());
-        (!group.answers.is_empty()).then_some(group)
+        (!group.answers.is_empty() || !group.records.is_empty()).then_some(group)
+    }
+
+    /// Keeps the conversation's account, and remembers if it should change its mode.
+    fn plan(&mut self, draft: &Draft, state: &State, time_ms: u64) {
+        if !draft.fact.is_countable() {
+            return;
+        }
+        let Some(conversation) = planner::plannable(state, draft.conversation) else { return };
+        let thresholds = self.shared.options.fanout;
+        let max = thresholds.write_members_max;
+        let wanted = self.planner.note(draft.conversation, conversation, &self.shared.pulls, max);
+        if let Some(mode) = wanted.filter(|_| planner::has_dwelt(conversation, time_ms, thresholds.dwell_ms_min)) {
+            self.planned.push((draft.conversation, mode));
+        }
+    }
+
+    /// The mode records that the planner wants, at the end of a group. What is not possible now is wanted again later.
+    fn change_modes(&mut self, state: &State, time_ms: u64, group: &mut Group) {
+        for (id, mode) in std::mem::take(&mut self.planned) {
+            let known = Known { state, ahead: &self.ahead };
+            let may = planner::plannable(state, id).is_some_and(|row| row.mode != mode) && known.is_past_barriers(id);
+            let draft = Draft::mode((UserId::ZERO, true), id, mode);
+            if may && self.reserve(std::slice::from_ref(&draft)).is_ok() {
+                group.bytes_max += draft.bytes_max() as usize;
+                self.assign(draft, state, time_ms, group);
+            }
+        }
     }
 
     fn decide(&self, state: &State, pending: &Pending, time_ms: u64) -> Verdict {
@@ -227,6 +262,7 @@ impl Sequencer {
             options: &self.shared.options,
             generations: &self.generations,
             directs: &self.directs,
+            planner: &self.planner,
             time_ms,
             target: pending.target,
         };
@@ -270,6 +306,7 @@ impl Sequencer {
                         group.entries += entries;
                         let first = group.records.len();
                         for draft in drafts {
+                            self.plan(&draft, state, time_ms);
                             group.bytes_max += draft.bytes_max() as usize;
                             self.assign(draft, state, time_ms, group);
                         }

@@ -2,6 +2,7 @@
 
 use super::group::WriterInput;
 use super::pending::Pending;
+use super::planner::Pulls;
 use super::sequencer::Input;
 use crate::command::{Command, Completion};
 use crate::log::{LogReader, LogSpace};
@@ -26,6 +27,8 @@ pub(crate) struct Shared {
     pub(crate) log: LogReader,
     pub(crate) space: LogSpace,
     pub(crate) subscriptions: Subscriptions,
+    /// How often users look for what is new: what the planner of fan-out goes by.
+    pub(crate) pulls: Pulls,
     /// What devices acknowledged and when they were seen: soft, written with the next persist.
     pub(crate) soft: Mutex<HashMap<DeviceId, SoftDevice>>,
     /// Devices whose soft state changed since the last freeze.
@@ -127,6 +130,7 @@ impl Shared {
             log,
             space,
             subscriptions: Subscriptions::default(),
+            pulls: Pulls::default(),
             soft: Mutex::new(soft),
             soft_dirty: Mutex::default(),
             spare_head: Mutex::default(),

@@ -28,7 +28,7 @@ mod snapshot;
 mod subscription;
 mod sync;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod unread;
 mod whole;
 
@@ -41,6 +41,7 @@ pub(crate) use subscription::Subscriptions;
 pub(crate) use sync::{sync, sync_next};
 pub(crate) use whole::{whole_inbox, whole_outbox};
 
+use crate::commit::Pulls;
 use crate::log::{Found, LogReader};
 use crate::reach::{Halt, Reach};
 use crate::state::State;
@@ -59,6 +60,7 @@ pub(crate) struct View<'a> {
     pub(crate) state: &'a RwLock<State>,
     pub(crate) store: &'a Store,
     pub(crate) log: &'a LogReader,
+    pub(crate) pulls: &'a Pulls,
     pub(crate) reach: Reach,
 }
 

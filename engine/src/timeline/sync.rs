@@ -75,7 +75,12 @@ fn page(view: &View<'_>, user: UserId, cursor: Cursor, limits: SyncLimits) -> Re
     };
     match cursor.snapshot {
         Some(at) => snapshot::page(view, user, cursor, at, limits),
-        None => delta(view, user, cursor, limits),
+        None => {
+            if cursor.after < cursor.through {
+                view.pulls.note(user);
+            }
+            delta(view, user, cursor, limits)
+        }
     }
 }
 

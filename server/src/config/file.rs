@@ -5,7 +5,7 @@
 use super::{DEFAULT_AUDIENCE, DEFAULT_SYNC_INTERVAL, DurabilityName, Security, StartError, Timeouts, config};
 use crate::auth::{TokenKeys, TokenKeysError};
 use crate::limits::ConnectionLimits;
-use highwater_engine::options::{Durability, FanoutThresholds, Options};
+use highwater_engine::options::{Durability, FanoutCosts, FanoutThresholds, Options};
 use highwater_proto::limits::{Limits, WRITE_MEMBERS_MAX};
 use serde::Deserialize;
 use std::net::SocketAddr;
@@ -73,6 +73,9 @@ pub(super) struct FileFanout {
     write_members_max: Option<usize>,
     read_members_min: Option<usize>,
     dwell_ms_min: Option<u64>,
+    by_cost: Option<bool>,
+    append_ns: Option<u64>,
+    pull_check_ns: Option<u64>,
 }
 
 pub(super) fn read(path: &Path) -> Result<File, StartError> {
@@ -186,6 +189,7 @@ impl FileFanout {
             write_members_max: self.write_members_max.unwrap_or(default.write_members_max),
             read_members_min: self.read_members_min.unwrap_or(default.read_members_min),
             dwell_ms_min: self.dwell_ms_min.unwrap_or(default.dwell_ms_min),
+            costs: self.by_cost.unwrap_or(default.costs.is_some()).then(|| self.costs()),
         };
         if fanout.read_members_min > fanout.write_members_max {
             return Err(config("fanout.read_members_min is above fanout.write_members_max"));
@@ -194,5 +198,14 @@ impl FileFanout {
             return Err(config(format!("fanout.write_members_max is at most {WRITE_MEMBERS_MAX}")));
         }
         Ok(fanout)
+    }
+
+    fn costs(&self) -> FanoutCosts {
+        let default = FanoutCosts::default();
+        FanoutCosts {
+            append_ns: self.append_ns.unwrap_or(default.append_ns),
+            pull_check_ns: self.pull_check_ns.unwrap_or(default.pull_check_ns),
+            ..default
+        }
     }
 }

@@ -94,6 +94,7 @@ impl World {
                 write_members_max: config.write_members_max,
                 read_members_min: config.read_members_min,
                 dwell_ms_min: 0,
+                costs: None,
             },
             create_named_users: config.create_named_users,
             segment_bytes_max: 8 << 10,

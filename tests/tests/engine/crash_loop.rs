@@ -52,6 +52,7 @@ fn options() -> Options {
             write_members_max: 4,
             read_members_min: 3,
             dwell_ms_min: 0,
+            costs: None,
         },
         ..Options::default()
     }

@@ -55,7 +55,7 @@ impl Rules<'_> {
             let what = format!("the conversation would have {members} members");
             return Err(Verdict::refuse(Error::limit("members_per_conversation_max", limit as u64, what)));
         }
-        let mode = self.mode_change(conversation, members, conversation.settings.fanout);
+        let mode = self.mode_change(id, conversation, members, conversation.settings.fanout);
         drafts.extend(mode.map(|mode| Draft::mode(author, id, mode)));
         drafts.push(coming_or_going(author, id, conversation.kind, fact));
         Ok(Verdict::Accept(drafts, Answer::Changed))
@@ -110,7 +110,7 @@ impl Rules<'_> {
         fact: Fact,
     ) -> Step<Verdict> {
         let members = conversation.active.len() - fewer;
-        let mode = self.mode_change(conversation, members, conversation.settings.fanout);
+        let mode = self.mode_change(id, conversation, members, conversation.settings.fanout);
         let mut drafts: Vec<Draft> = mode.map(|mode| Draft::mode(author, id, mode)).into_iter().collect();
         drafts.push(coming_or_going(author, id, conversation.kind, fact));
         Ok(Verdict::Accept(drafts, Answer::Changed))

@@ -16,6 +16,7 @@ mod numbered;
 mod settings;
 
 use super::ahead::{Count, Known};
+use super::planner::{Planner, has_dwelt};
 use crate::command::{Caller, Command, Outcome};
 use crate::options::Options;
 use crate::state::{Conversation, Member, State};
@@ -101,6 +102,7 @@ pub(crate) struct Rules<'a> {
     pub(crate) options: &'a Options,
     pub(crate) generations: &'a Generations,
     pub(crate) directs: &'a Directs,
+    pub(crate) planner: &'a Planner,
     /// The time that an accepted record would get.
     pub(crate) time_ms: u64,
     /// The command's target, once loaded.
@@ -195,15 +197,22 @@ impl<'a> Rules<'a> {
     }
 
     /// The mode record that a conversation needs before it has so many members and this setting.
-    fn mode_change(&self, conversation: &Conversation, members: usize, fanout: Fanout) -> Option<Mode> {
+    fn mode_change(
+        &self,
+        id: ConversationId,
+        conversation: &Conversation,
+        members: usize,
+        fanout: Fanout,
+    ) -> Option<Mode> {
         let thresholds = self.options.fanout;
-        let dwelt = self.time_ms.saturating_sub(conversation.mode_since_ms) >= thresholds.dwell_ms_min;
+        // Of what has an account the planner decides.
+        let may_return = has_dwelt(conversation, self.time_ms, thresholds.dwell_ms_min) && !self.planner.plans(id);
         let wanted = match fanout {
             _ if members > WRITE_MEMBERS_MAX => Mode::Read,
             Fanout::Write => Mode::Write,
             Fanout::Read => Mode::Read,
             Fanout::Auto if members > thresholds.write_members_max => Mode::Read,
-            Fanout::Auto if members < thresholds.read_members_min && dwelt => Mode::Write,
+            Fanout::Auto if members < thresholds.read_members_min && may_return => Mode::Write,
             Fanout::Auto => conversation.mode,
         };
         (wanted != conversation.mode).then_some(wanted)
@@ -263,7 +272,7 @@ impl Draft {
     }
 
     /// A change of mode: barrier, position only.
-    fn mode(author: (UserId, bool), conversation: ConversationId, mode: Mode) -> Self {
+    pub(crate) fn mode(author: (UserId, bool), conversation: ConversationId, mode: Mode) -> Self {
         Self { has_seq: false, ..Self::barrier(author, conversation, Fact::Mode(mode)) }
     }
 }

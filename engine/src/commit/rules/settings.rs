@@ -42,7 +42,7 @@ impl Rules<'_> {
             return Ok(unchanged(name));
         }
         let author = self.author(caller)?;
-        let mode = self.mode_change(conversation, conversation.active.len(), settings.fanout);
+        let mode = self.mode_change(id, conversation, conversation.active.len(), settings.fanout);
         let mut drafts: Vec<Draft> = mode.map(|mode| Draft::mode(author, id, mode)).into_iter().collect();
         drafts.push(Draft::barrier(author, id, Fact::Settings(settings)));
         Ok(Verdict::Accept(drafts, Answer::Changed))

@@ -22,7 +22,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// A group without members whose last record in read mode stands at this position.
-pub(super) fn conversation(last_read_mode: Position) -> Conversation {
+pub(crate) fn conversation(last_read_mode: Position) -> Conversation {
     Conversation {
         name: Arc::from("group"),
         kind: Kind::Group,

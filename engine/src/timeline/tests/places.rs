@@ -2,6 +2,7 @@
 //! store may be ahead of what the state says of it, as it is while a persist ends.
 
 use super::*;
+use crate::commit::Pulls;
 use crate::log::{self, LogOptions};
 use crate::reach::Reach;
 use crate::state::{Head, State, Touched};
@@ -82,7 +83,7 @@ fn wherever_a_timeline_lies_it_reads_the_same() {
     log.replay(Position::ZERO, &mut keep).unwrap();
     let read = |persisted: u64, frozen: u64| {
         let state = RwLock::new(state(incarnation, &records, Position(persisted), Position(frozen)));
-        answers(&View { state: &state, store: &store, log: &log, reach: Reach::Disk })
+        answers(&View { state: &state, store: &store, log: &log, pulls: &Pulls::default(), reach: Reach::Disk })
     };
     let expected = read(0, 0);
     let end = records.len() as u64;
