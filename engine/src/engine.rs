@@ -4,7 +4,7 @@ use crate::command::{Caller, Command, Completion, Outcome};
 use crate::commit::{self, Channels, Shared, Threads};
 use crate::entry::{ConversationPage, Cursor, Delta, DeviceView, Entry, HistoryRange, MemberPage, Start, SyncLimits};
 use crate::lock::StoreLock;
-use crate::log::{self, LogOptions};
+use crate::log::{self, Bodies, LogOptions};
 use crate::options::Options;
 use crate::reach::{Reach, within_reach};
 use crate::state::{State, Touched};
@@ -70,9 +70,9 @@ impl Engine {
             LogOptions { segment_bytes_max: options.segment_bytes_max, tail_bytes_max: options.tail_bytes_max };
         let mut opened = log::open(options.log_disk(path), log_options, state.applied)?;
         let mut touched = Touched::default();
-        opened.reader.replay(state.applied, &mut |record| {
+        opened.reader.replay(state.applied, Bodies::Empty, &mut |record| {
             // Nobody waits yet.
-            touched = Touched::default();
+            touched.clear();
             state.apply(&record, &mut touched)
         })?;
         if state.applied != opened.last {

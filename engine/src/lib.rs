@@ -53,6 +53,7 @@ pub mod verify;
 mod commit;
 mod engine;
 mod lock;
+mod priority;
 mod reach;
 mod state;
 mod store;

@@ -80,10 +80,17 @@ pub struct Options {
     pub segment_bytes_max: u64,
     /// Bytes of the newest records that are kept in memory, encoded forms included: what is read of them costs no disk.
     pub tail_bytes_max: usize,
-    /// Persist when the head in memory reaches this size, in bytes.
+    /// Persist when the head in memory reaches this size, in bytes. The head being persisted takes as much again.
+    ///
+    /// This and the next two bound what is replayed after a crash: two heads at the most. Lower values make that quicker
+    /// and persists more frequent, each of which writes a chunk per timeline with something new in it, and a row per
+    /// conversation, member and device that changed, however little: bytes on the device per message grow.
     pub persist_head_bytes: usize,
-    /// Persist when so many rows of state have changed.
+    /// Persist when so many rows of state have changed. Among many users a direct message changes up to three, and
+    /// replaying one takes up to 2 µs.
     pub persist_dirty_rows: usize,
+    /// Persist when the head holds so many records. Among few users replaying one takes less than 1 µs.
+    pub persist_records: u64,
     /// Persist after this time at the latest, if anything changed.
     pub persist_interval: Duration,
     /// Where log segments are kept; by default the directory of the store.
@@ -103,7 +110,8 @@ impl Default for Options {
             segment_bytes_max: 64 << 20,
             tail_bytes_max: 32 << 20,
             persist_head_bytes: 256 << 20,
-            persist_dirty_rows: 100_000,
+            persist_dirty_rows: 1_000_000,
+            persist_records: 2_000_000,
             persist_interval: Duration::from_secs(3_600),
             disk: None,
             clock: Arc::new(system_time_ms),

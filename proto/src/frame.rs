@@ -22,7 +22,7 @@ pub use scan::{FrameSpan, Later, Scan, scan};
 
 use crate::error::Damage;
 use crate::id::{Epoch, Position};
-use crate::record::Record;
+use crate::record::{self, Record};
 use crate::varint;
 
 /// Bytes of a record's own checksum.
@@ -136,13 +136,26 @@ fn measure(bytes: &[u8]) -> Result<(usize, usize), Damage> {
 
 /// Verifies and decodes the record at the front of `bytes`, which may go on after it. Returns how many bytes it took.
 pub fn read_record(position: Position, bytes: &[u8]) -> Result<(Record, usize), Damage> {
+    read_with(position, bytes, record::decode)
+}
+
+/// As [`read_record`], but a body is verified and left out: what is read has an empty one.
+pub fn read_record_without_body(position: Position, bytes: &[u8]) -> Result<(Record, usize), Damage> {
+    read_with(position, bytes, record::decode_without_body)
+}
+
+fn read_with(
+    position: Position,
+    bytes: &[u8],
+    decode: impl Fn(Position, &[u8]) -> Result<Record, Damage>,
+) -> Result<(Record, usize), Damage> {
     let (before, length) = measure(bytes)?;
     let record = &bytes[before..before + length];
     let stored = &bytes[before - CRC_BYTES..before];
     if stored != record_crc(position, record).to_be_bytes() {
         return Err(Damage::new("a record's checksum does not match"));
     }
-    Ok((Record::decode(position, record)?, before + length))
+    Ok((decode(position, record)?, before + length))
 }
 
 #[cfg(test)]

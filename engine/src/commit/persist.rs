@@ -1,23 +1,38 @@
 //! Persisting: the head is frozen at a position and written to the store in one atomic step with that position.
 //!
+//! Freezing is a matter of microseconds: lists change hands. What was frozen is encoded in short slices and written by a
+//! thread of low priority, so that commits hardly notice.
+//!
 //! At most two heads exist. When the active one is full while the frozen one is still being written, the applier waits,
 //! and with it the senders.
 
 use super::group::WriterInput;
 use super::shared::{LogEnd, PersistJob, Shared, closed};
 use crate::options::Durability;
-use crate::store::SoftDevice;
+use crate::priority;
+use crate::state::Head;
+use crate::store::{Rows, SoftDevice};
 use highwater_proto::error::{Code, Error};
 use highwater_proto::id::DeviceId;
+use parking_lot::RwLockWriteGuard;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
-use std::time::Instant;
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// Rows encoded before the lock is given up: some tens of microseconds.
+const SLICE_ROWS: usize = 128;
+
+/// How long commits have the lock for themselves then.
+const SLICE_PAUSE: Duration = Duration::from_micros(100);
 
 /// Whether the active head should be frozen now.
 pub(super) fn is_due(shared: &Shared, last: Instant) -> bool {
     let state = shared.state.read();
     let options = &shared.options;
-    let is_full = state.head.bytes() >= options.persist_head_bytes || state.dirty.len() >= options.persist_dirty_rows;
+    let is_full = state.head.bytes() >= options.persist_head_bytes
+        || state.dirty.len() >= options.persist_dirty_rows
+        || state.applied.0 - state.head.base().0 >= options.persist_records;
     is_full || (last.elapsed() >= options.persist_interval && state.applied > state.persisted)
 }
 
@@ -36,7 +51,7 @@ pub(super) fn start(shared: &Shared) {
     let soft = dirty_soft(shared);
     let mut state = shared.state.write();
     let (head, changed) = state.freeze(shared.spare_head.lock().take());
-    let rows = shared.store.rows(&mut state, changed, &soft);
+    let rows = shared.store.rows(&state, changed, soft, head.base());
     let through = state.applied;
     drop(state);
     progress.done.inbox_entries += head.inbox_entries();
@@ -68,8 +83,10 @@ pub(super) fn end(shared: &Shared) {
 /// Runs until told to end.
 pub(super) fn run(shared: &Shared, jobs: &Receiver<Option<PersistJob>>) {
     while let Ok(Some(job)) = jobs.recv() {
-        let through = job.through;
-        let written = sync_log(shared).and_then(|()| shared.store.persist(job.rows, &job.head));
+        let PersistJob { mut rows, head, through, began } = job;
+        encode(shared, &mut rows);
+        let write = || shared.store.persist(rows, &head);
+        let written = sync_log(shared).and_then(|()| priority::lowered("hw-index", write));
         match written {
             Ok(()) => {
                 let mut state = shared.state.write();
@@ -77,10 +94,11 @@ pub(super) fn run(shared: &Shared, jobs: &Receiver<Option<PersistJob>>) {
                 state.persisted = through;
                 drop(state);
                 // A read that is still under way keeps it, and its memory is not used again.
-                *shared.spare_head.lock() = Arc::into_inner(job.head);
+                let spare = Arc::into_inner(head).map(Head::emptied);
+                *shared.spare_head.lock() = spare;
                 let mut progress = shared.persisted.0.lock();
                 progress.done.count += 1;
-                progress.done.last = job.began.elapsed();
+                progress.done.last = began.elapsed();
             }
             // The store is being dropped, as in a crash: the log will be replayed.
             Err(error) if error.code == Code::Busy => {}
@@ -88,6 +106,25 @@ pub(super) fn run(shared: &Shared, jobs: &Receiver<Option<PersistJob>>) {
         }
         shared.persisted.0.lock().in_progress = false;
         shared.persisted.1.notify_all();
+    }
+}
+
+/// Encodes the frozen rows, giving way to commits and reads after every few of them.
+fn encode(shared: &Shared, rows: &mut Rows) {
+    rows.sort();
+    let mut visible = shared.visible();
+    loop {
+        let mut state = shared.state.write();
+        let is_done = rows.encode(&mut state, SLICE_ROWS);
+        RwLockWriteGuard::unlock_fair(state);
+        if is_done {
+            return;
+        }
+        // Commits that go on meanwhile get most of the time.
+        let visible_before = std::mem::replace(&mut visible, shared.visible());
+        if visible != visible_before {
+            thread::sleep(SLICE_PAUSE);
+        }
     }
 }
 

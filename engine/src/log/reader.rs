@@ -5,7 +5,7 @@ use super::segment::{Segment, Span};
 use super::tail::Kept;
 use super::{corrupt, io_error};
 use highwater_proto::error::{Code, Error};
-use highwater_proto::frame::{FRAME_HEADER_BYTES, read_record};
+use highwater_proto::frame::read_record;
 use highwater_proto::id::Position;
 use highwater_proto::record::Record;
 use std::ops::Deref;
@@ -94,34 +94,6 @@ impl LogReader {
             }
             self.read_segment(&segment, &rest[..here], records)?;
             rest = &rest[here..];
-        }
-        Ok(())
-    }
-
-    /// Hands over all records above a position, in order, verifying whole frames. Ends with the first error.
-    ///
-    /// Holds one whole segment in memory at a time.
-    pub(crate) fn replay(
-        &self,
-        after: Position,
-        each: &mut dyn FnMut(Record) -> Result<(), Error>,
-    ) -> Result<(), Error> {
-        let segments = self.shared.segments.read().clone();
-        for segment in segments.iter().filter(|segment| segment.last() > after) {
-            let (scanned, bytes) = segment.scan_bytes(self.shared.disk.as_ref())?;
-            for frame in scanned.frames.iter().filter(|frame| frame.header.last() > after) {
-                let mut position = frame.header.first;
-                let mut offset = frame.offset as usize + FRAME_HEADER_BYTES;
-                for _ in 0..frame.header.count {
-                    let (record, taken) = read_record(position, &bytes[offset..])
-                        .map_err(|damage| corrupt(&segment.name, offset as u64, position, damage))?;
-                    if position > after {
-                        each(record)?;
-                    }
-                    offset += taken;
-                    position = position.next();
-                }
-            }
         }
         Ok(())
     }

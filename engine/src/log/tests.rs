@@ -128,7 +128,7 @@ impl Run {
             records.push(record);
             Ok(())
         };
-        self.reader.replay(after, &mut note).unwrap();
+        self.reader.replay(after, super::Bodies::Read, &mut note).unwrap();
         records
     }
 

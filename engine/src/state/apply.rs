@@ -22,6 +22,14 @@ pub(crate) struct Touched {
     pub(crate) conversations: Vec<ConversationId>,
 }
 
+impl Touched {
+    /// Forgets them all.
+    pub(crate) fn clear(&mut self) {
+        self.users.clear();
+        self.conversations.clear();
+    }
+}
+
 impl State {
     /// Applies the next record.
     pub(crate) fn apply(&mut self, record: &Record, touched: &mut Touched) -> Result<(), Error> {
@@ -78,6 +86,7 @@ impl State {
             Fact::Leave => self.exit(record, &[record.author], touched),
             Fact::Role { user, role } => {
                 self.member_mut(record, *user)?.role = Some(*role);
+                self.dirty.role(record.conversation, *user);
                 self.append(record, touched)
             }
             Fact::Settings(settings) => {

@@ -6,7 +6,7 @@
 
 use super::{Conversation, Device, Member, Redaction};
 use highwater_proto::id::{ConversationId, DeviceId, Position, UserId};
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 use std::fmt;
 
 /// The generation in which a row last changed, or that it stands in the store as it is. It is no part of what the row
@@ -36,6 +36,8 @@ impl fmt::Debug for Changed {
 pub(crate) struct ChangedRows {
     pub(crate) conversations: Vec<ConversationId>,
     pub(crate) members: Vec<(ConversationId, UserId)>,
+    /// Of those, the members whose role was set.
+    pub(crate) roles: FxHashSet<(ConversationId, UserId)>,
     pub(crate) devices: Vec<DeviceId>,
     /// Rows of `follows` that came into being; they never change.
     pub(crate) follows: Vec<(UserId, ConversationId)>,
@@ -80,7 +82,7 @@ enum Was {
 impl Dirty {
     /// How many rows changed since the last freeze, about.
     pub(crate) fn len(&self) -> usize {
-        let ChangedRows { conversations, members, devices, follows, redactions } = &self.rows;
+        let ChangedRows { conversations, members, roles: _, devices, follows, redactions } = &self.rows;
         self.names + conversations.len() + members.len() + devices.len() + follows.len() + redactions.len()
     }
 
@@ -102,6 +104,11 @@ impl Dirty {
             Was::Frozen => self.put_aside(|aside| drop(aside.members.insert((conversation, user), row.clone()))),
         }
         self.rows.members.push((conversation, user));
+    }
+
+    /// A member's role is set while it stays a member.
+    pub(crate) fn role(&mut self, conversation: ConversationId, user: UserId) {
+        self.rows.roles.insert((conversation, user));
     }
 
     /// A device's row is about to change.

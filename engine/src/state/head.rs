@@ -47,12 +47,19 @@ impl Head {
         Self { base, ..Self::default() }
     }
 
-    /// Empties it, and keeps its memory.
-    pub(crate) fn recycle(mut self, base: Position) -> Self {
+    /// Empties it, and keeps its memory. Goes through all of that.
+    pub(crate) fn emptied(mut self) -> Self {
         self.inboxes.clear();
         self.outboxes.clear();
         self.first_seqs.clear();
-        Self { base, inbox_entries: 0, ..self }
+        self.inbox_entries = 0;
+        self
+    }
+
+    /// An empty head in which everything will be above `base`.
+    pub(crate) fn begun_at(self, base: Position) -> Self {
+        debug_assert!(self.inbox_entries == 0 && self.first_seqs.is_empty(), "it is empty");
+        Self { base, ..self }
     }
 
     /// Everything in it is above this position.

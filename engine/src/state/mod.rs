@@ -132,10 +132,10 @@ impl State {
         }
     }
 
-    /// Freezes the head and the rows that changed with it: from here on both are as they were at this moment. What there
-    /// is room for in `spare`, an old head, is used again.
+    /// Freezes the head and the rows that changed with it: from here on both are as they were at this moment. The memory
+    /// of `spare`, an [emptied](Head::emptied) head, is used again.
     pub(crate) fn freeze(&mut self, spare: Option<Head>) -> (Arc<Head>, ChangedRows) {
-        let empty = spare.map_or_else(|| Head::new(self.applied), |head| head.recycle(self.applied));
+        let empty = spare.unwrap_or_default().begun_at(self.applied);
         let head = Arc::new(std::mem::replace(&mut self.head, empty));
         self.frozen = Some(head.clone());
         (head, self.dirty.freeze())

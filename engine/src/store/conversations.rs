@@ -25,9 +25,9 @@ pub(super) fn decode_key(key: &[u8]) -> Result<ConversationId, Damage> {
     Ok(ConversationId(u32::from_be_bytes(fixed(key)?)))
 }
 
-pub(super) fn value(conversation: &Conversation) -> Vec<u8> {
+pub(super) fn put_value(conversation: &Conversation, value: &mut Vec<u8>) {
     let Settings { open, history, fanout } = conversation.settings;
-    let mut value = vec![
+    value.extend_from_slice(&[
         match conversation.kind {
             Kind::Direct => 1,
             Kind::Group => 2,
@@ -43,7 +43,7 @@ pub(super) fn value(conversation: &Conversation) -> Vec<u8> {
             Mode::Write => 1,
             Mode::Read => 2,
         },
-    ];
+    ]);
     for field in [
         u64::from(conversation.creator.0),
         conversation.head.0,
@@ -52,9 +52,8 @@ pub(super) fn value(conversation: &Conversation) -> Vec<u8> {
         conversation.mode_since_ms,
         conversation.last_read_mode.0,
     ] {
-        varint::put(&mut value, field);
+        varint::put(value, field);
     }
-    value
 }
 
 /// Reads a value; members and recalled messages are for other families to add.
@@ -105,6 +104,12 @@ pub(super) fn decode_value(name: Arc<str>, value: &[u8]) -> Result<Conversation,
 mod tests {
     use super::super::codec::check;
     use super::*;
+
+    fn value(row: &Conversation) -> Vec<u8> {
+        let mut value = Vec::new();
+        put_value(row, &mut value);
+        value
+    }
 
     fn conversation() -> Conversation {
         Conversation {

@@ -20,11 +20,10 @@ pub(super) fn decode_key(key: &[u8]) -> Result<(UserId, DeviceId), Damage> {
     Ok((UserId(user), DeviceId(device)))
 }
 
-pub(super) fn value(device: &Device) -> Vec<u8> {
-    let mut value = vec![if device.registered { REGISTERED } else { 0 }];
-    varint::put(&mut value, device.last_client_seq);
-    varint::put(&mut value, device.last_position.0);
-    value
+pub(super) fn put_value(device: &Device, value: &mut Vec<u8>) {
+    value.push(if device.registered { REGISTERED } else { 0 });
+    varint::put(value, device.last_client_seq);
+    varint::put(value, device.last_position.0);
 }
 
 pub(super) fn decode_value(name: Arc<str>, user: UserId, value: &[u8]) -> Result<Device, Damage> {
@@ -49,6 +48,12 @@ pub(super) fn decode_value(name: Arc<str>, user: UserId, value: &[u8]) -> Result
 mod tests {
     use super::super::codec::check;
     use super::*;
+
+    fn value(row: &Device) -> Vec<u8> {
+        let mut value = Vec::new();
+        put_value(row, &mut value);
+        value
+    }
 
     #[test]
     fn golden_bytes_and_round_trip() {

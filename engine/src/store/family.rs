@@ -89,7 +89,9 @@ impl Family {
         // A flush must never wait for a compaction.
         options.set_level_zero_slowdown_writes_trigger(STALL_FILES);
         options.set_level_zero_stop_writes_trigger(STALL_FILES);
-        if self.usage() == Use::Timeline {
+        if self.usage() == Use::Rows {
+            options.set_level_zero_file_num_compaction_trigger(ROWS_FILES_MERGED);
+        } else {
             blocks.set_bloom_filter(BLOOM_BITS_PER_KEY, false);
             blocks.set_whole_key_filtering(false);
             options.set_prefix_extractor(SliceTransform::create_fixed_prefix(TIMELINE_PREFIX_BYTES));
@@ -120,6 +122,9 @@ const WRITE_BUFFER_BYTES: usize = 8 << 30;
 const STALL_FILES: i32 = 1 << 20;
 /// A list is spread over at most about so many files, and a few merged ones.
 const TIMELINE_FILES_MERGED: i32 = 8;
+/// Persists whose rows stand beside the others: merging them writes all rows of a family again, and opening reads those
+/// that were not merged yet in vain.
+const ROWS_FILES_MERGED: i32 = 8;
 /// In effect: never because of space.
 const SIZE_AMPLIFICATION_PERCENT_MAX: i32 = 1 << 20;
 

@@ -1,14 +1,16 @@
 //! Reading everything but the timelines into memory, and refusing rows that contradict each other.
 
+use super::ahead::RowsAhead;
 use super::family::Family;
 use super::names::Named;
 use super::{SoftDevice, Store};
 use super::{acknowledged, conversations, devices, follows, members, memberships, meta, names, recalled, redactions};
-use crate::state::{Conversation, Head, State, User};
+use crate::state::{Conversation, Device, Head, State, User};
 use highwater_proto::error::{Damage, Error};
 use highwater_proto::id::{ConversationId, DeviceId, UserId};
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
+use std::thread;
 
 /// What the index holds besides timelines.
 pub(crate) struct Loaded {
@@ -18,6 +20,25 @@ pub(crate) struct Loaded {
     pub(crate) soft: HashMap<DeviceId, SoftDevice>,
 }
 
+/// The names of users and devices, by id.
+struct NamesLoaded {
+    users: Vec<Arc<str>>,
+    devices: Vec<Arc<str>>,
+}
+
+/// The order in which rows are loaded: those that others refer to come first.
+const IN_ORDER: [Family; 9] = [
+    Family::Names,
+    Family::Conversations,
+    Family::Members,
+    Family::Memberships,
+    Family::Follows,
+    Family::Devices,
+    Family::Acknowledged,
+    Family::Redactions,
+    Family::Recalled,
+];
+
 impl Store {
     /// Reads and checks every row of state; `None` from an index in which no history was begun.
     pub(crate) fn load(&self) -> Result<Option<Loaded>, Error> {
@@ -25,27 +46,38 @@ impl Store {
             return Ok(None);
         }
         let mut state = self.load_meta()?;
-        let device_names = self.load_names(&mut state)?;
-        self.load_conversations(&mut state)?;
-        self.load_members(&mut state)?;
-        self.load_memberships(&mut state)?;
-        self.scan(Family::Follows, |key, value| {
-            let (user, conversation) = follows::decode(key, value)?;
-            member_row(&state, conversation, user)?;
-            user_row(&mut state, user)?.follows.insert(conversation);
-            Ok(())
-        })?;
-        self.load_devices(&mut state, device_names)?;
-        let soft = self.load_soft(&state)?;
-        self.scan(Family::Redactions, |key, value| {
-            let (target, redaction) = redactions::decode(key, value)?;
-            state.redactions.insert(target, redaction);
-            Ok(())
-        })?;
-        self.scan(Family::Recalled, |key, value| {
-            let (id, ordinals) = recalled::decode(key, value)?;
-            conversation_row(&mut state, id)?.recalled = ordinals;
-            Ok(())
+        let soft = thread::scope(|scope| {
+            let mut rows = RowsAhead::begin(self, &IN_ORDER, scope);
+            let named = load_names(&mut rows, &mut state)?;
+            // The way from name to id is for nobody to follow until all is loaded.
+            let conversation_names = state.names.conversation_names.clone();
+            let ids = scope.spawn(move || ids_of_names(&named.users, &conversation_names));
+            load_conversations(&mut rows, &mut state)?;
+            load_members(&mut rows, &mut state)?;
+            self.load_memberships(&mut rows, &mut state)?;
+            rows.each(Family::Follows, |key, value| {
+                let (user, conversation) = follows::decode(key, value)?;
+                member_row(&state, conversation, user)?;
+                user_row(&mut state, user)?.follows.insert(conversation);
+                Ok(())
+            })?;
+            self.load_devices(&mut rows, &mut state, named.devices)?;
+            let soft = load_soft(&mut rows, &state)?;
+            rows.each(Family::Redactions, |key, value| {
+                let (target, redaction) = redactions::decode(key, value)?;
+                state.redactions.insert(target, redaction);
+                Ok(())
+            })?;
+            rows.each(Family::Recalled, |key, value| {
+                let (id, ordinals) = recalled::decode(key, value)?;
+                conversation_row(&mut state, id)?.recalled = ordinals;
+                Ok(())
+            })?;
+            let ids = ids.join().expect("it does not panic");
+            let (users, conversations) =
+                ids.map_err(|(named, id)| self.damaged(Family::Names, &names::key(named, id), &two_of_a_name()))?;
+            (state.names.users, state.names.conversations) = (users, conversations);
+            Ok::<_, Error>(soft)
         })?;
         self.names_stored.set_all_of(&state);
         Ok(Some(Loaded { state, soft }))
@@ -74,75 +106,9 @@ impl Store {
         Ok(state)
     }
 
-    /// Users, and conversations not created yet; returns the names of devices, whose users other rows tell.
-    fn load_names(&self, state: &mut State) -> Result<Vec<Arc<str>>, Error> {
-        let mut devices = Vec::new();
-        self.scan(Family::Names, |key, value| {
-            let (named, id, name) = names::decode(key, value)?;
-            let before = match named {
-                Named::User => state.users.len(),
-                Named::Device => devices.len(),
-                Named::Conversation => state.conversations.len(),
-            };
-            if id as usize != before + 1 {
-                return Err(Damage::new(format!("id {id} follows id {before}")));
-            }
-            let is_new = match named {
-                Named::User => {
-                    state.users.push(new_user(name.clone()));
-                    state.names.users.insert(name, UserId(id)).is_none()
-                }
-                Named::Device => {
-                    devices.push(name);
-                    true
-                }
-                Named::Conversation => {
-                    state.conversations.push(None);
-                    state.names.conversation_names.push(name.clone());
-                    state.names.conversations.insert(name, ConversationId(id)).is_none()
-                }
-            };
-            if is_new { Ok(()) } else { Err(Damage::new("two ids have the same name")) }
-        })?;
-        Ok(devices)
-    }
-
-    fn load_conversations(&self, state: &mut State) -> Result<(), Error> {
-        self.scan(Family::Conversations, |key, value| {
-            let id = conversations::decode_key(key)?;
-            let index = (id.0 as usize).wrapping_sub(1);
-            let name = state.names.conversation_names.get(index).ok_or(Damage::new("the conversation has no name"))?;
-            let conversation = conversations::decode_value(name.clone(), value)?;
-            if conversation.head_position > state.applied {
-                return Err(Damage::new(format!("its head is beyond the applied position {}", state.applied)));
-            }
-            let row = state.conversations.get_mut(index).ok_or(Damage::new("the conversation has no name"))?;
-            *row = Some(conversation);
-            Ok(())
-        })
-    }
-
-    fn load_members(&self, state: &mut State) -> Result<(), Error> {
-        self.scan(Family::Members, |key, value| {
-            let (id, user) = members::decode_key(key)?;
-            let member = members::decode_value(value)?;
-            let is_current = member.is_current();
-            let conversation = conversation_row(state, id)?;
-            conversation.members.insert(user, member);
-            if is_current {
-                conversation.active.push(user);
-            }
-            state.member_rows += 1;
-            let row = user_row(state, user)?;
-            row.conversations.insert(id);
-            row.current += usize::from(is_current);
-            Ok(())
-        })
-    }
-
-    fn load_memberships(&self, state: &mut State) -> Result<(), Error> {
+    fn load_memberships(&self, incoming: &mut RowsAhead<'_>, state: &mut State) -> Result<(), Error> {
         let mut rows = 0;
-        self.scan(Family::Memberships, |key, value| {
+        incoming.each(Family::Memberships, |key, value| {
             let (user, id) = memberships::decode_key(key)?;
             let member = conversation_row(state, id)?.members.get_mut(&user);
             rows += 1;
@@ -156,37 +122,120 @@ impl Store {
         Ok(())
     }
 
-    fn load_devices(&self, state: &mut State, names: Vec<Arc<str>>) -> Result<(), Error> {
-        let mut found = HashMap::with_capacity(names.len());
-        self.scan(Family::Devices, |key, value| {
+    fn load_devices(&self, rows: &mut RowsAhead<'_>, state: &mut State, names: Vec<Arc<str>>) -> Result<(), Error> {
+        let mut found: Vec<Option<Device>> = Vec::new();
+        found.resize_with(names.len(), || None);
+        rows.each(Family::Devices, |key, value| {
             let (user, id) = devices::decode_key(key)?;
-            let name = names.get((id.0 as usize).wrapping_sub(1)).ok_or(Damage::new("the device has no name"))?;
+            let index = (id.0 as usize).wrapping_sub(1);
+            let (Some(name), Some(place)) = (names.get(index), found.get_mut(index)) else {
+                return Err(Damage::new("the device has no name"));
+            };
             let device = devices::decode_value(name.clone(), user, value)?;
             user_row(state, user)?.devices.push(id);
             let of_user = state.names.devices.entry(user).or_default();
-            if of_user.insert(name.clone(), id).is_some() || found.insert(id, device).is_some() {
+            if of_user.insert(name.clone(), id).is_some() || place.replace(device).is_some() {
                 return Err(Damage::new("the device stands there twice"));
             }
             Ok(())
         })?;
-        for id in (1..).map(DeviceId).take(names.len()) {
+        for (id, device) in (1..).map(DeviceId).zip(found) {
             let missing =
                 || self.damaged(Family::Devices, &[], &Damage::new(format!("device {id} has a name and no row")));
-            state.devices.push(found.remove(&id).ok_or_else(missing)?);
+            state.devices.push(device.ok_or_else(missing)?);
         }
         Ok(())
     }
+}
 
-    fn load_soft(&self, state: &State) -> Result<HashMap<DeviceId, SoftDevice>, Error> {
-        let mut soft = HashMap::new();
-        self.scan(Family::Acknowledged, |key, value| {
-            let (id, row) = acknowledged::decode(key, value)?;
-            state.device(id).ok_or(Damage::new("the device has no name"))?;
-            soft.insert(id, row);
-            Ok(())
-        })?;
-        Ok(soft)
+/// Users, and conversations not created yet; the rest of what has a name other rows tell.
+fn load_names(rows: &mut RowsAhead<'_>, state: &mut State) -> Result<NamesLoaded, Error> {
+    let (mut users, mut devices) = (Vec::new(), Vec::new());
+    rows.each(Family::Names, |key, value| {
+        let (named, id, name) = names::decode(key, value)?;
+        let names = match named {
+            Named::User => &mut users,
+            Named::Device => &mut devices,
+            Named::Conversation => &mut state.names.conversation_names,
+        };
+        if id as usize != names.len() + 1 {
+            return Err(Damage::new(format!("id {id} follows id {}", names.len())));
+        }
+        names.push(name);
+        Ok(())
+    })?;
+    state.users = users.iter().cloned().map(new_user).collect();
+    state.conversations.resize_with(state.names.conversation_names.len(), || None);
+    Ok(NamesLoaded { users, devices })
+}
+
+/// Maps from names to ids, each made once at its full size. `Err`: an id that has the name of another one.
+#[expect(clippy::type_complexity, reason = "two maps or an id")]
+fn ids_of_names(
+    users: &[Arc<str>],
+    conversations: &[Arc<str>],
+) -> Result<(HashMap<Arc<str>, UserId>, HashMap<Arc<str>, ConversationId>), (Named, u32)> {
+    let users = ids(users, UserId).map_err(|id| (Named::User, id.0))?;
+    let conversations = ids(conversations, ConversationId).map_err(|id| (Named::Conversation, id.0))?;
+    Ok((users, conversations))
+}
+
+fn ids<Id: Copy>(names: &[Arc<str>], id: impl Fn(u32) -> Id) -> Result<HashMap<Arc<str>, Id>, Id> {
+    let mut ids = HashMap::with_capacity(names.len());
+    for (name, id) in names.iter().zip((1..).map(id)) {
+        if ids.insert(name.clone(), id).is_some() {
+            return Err(id);
+        }
     }
+    Ok(ids)
+}
+
+fn two_of_a_name() -> Damage {
+    Damage::new("two ids have the same name")
+}
+
+fn load_conversations(rows: &mut RowsAhead<'_>, state: &mut State) -> Result<(), Error> {
+    rows.each(Family::Conversations, |key, value| {
+        let id = conversations::decode_key(key)?;
+        let index = (id.0 as usize).wrapping_sub(1);
+        let name = state.names.conversation_names.get(index).ok_or(Damage::new("the conversation has no name"))?;
+        let conversation = conversations::decode_value(name.clone(), value)?;
+        if conversation.head_position > state.applied {
+            return Err(Damage::new(format!("its head is beyond the applied position {}", state.applied)));
+        }
+        let row = state.conversations.get_mut(index).ok_or(Damage::new("the conversation has no name"))?;
+        *row = Some(conversation);
+        Ok(())
+    })
+}
+
+fn load_members(rows: &mut RowsAhead<'_>, state: &mut State) -> Result<(), Error> {
+    rows.each(Family::Members, |key, value| {
+        let (id, user) = members::decode_key(key)?;
+        let member = members::decode_value(value)?;
+        let is_current = member.is_current();
+        let conversation = conversation_row(state, id)?;
+        conversation.members.insert(user, member);
+        if is_current {
+            conversation.active.push(user);
+        }
+        state.member_rows += 1;
+        let row = user_row(state, user)?;
+        row.conversations.insert(id);
+        row.current += usize::from(is_current);
+        Ok(())
+    })
+}
+
+fn load_soft(rows: &mut RowsAhead<'_>, state: &State) -> Result<HashMap<DeviceId, SoftDevice>, Error> {
+    let mut soft = HashMap::new();
+    rows.each(Family::Acknowledged, |key, value| {
+        let (id, row) = acknowledged::decode(key, value)?;
+        state.device(id).ok_or(Damage::new("the device has no name"))?;
+        soft.insert(id, row);
+        Ok(())
+    })?;
+    Ok(soft)
 }
 
 fn new_user(name: Arc<str>) -> User {

@@ -19,22 +19,21 @@ pub(super) fn decode_key(key: &[u8]) -> Result<(ConversationId, UserId), Damage>
     Ok((ConversationId(conversation), UserId(user)))
 }
 
-pub(super) fn value(member: &Member) -> Vec<u8> {
-    let mut value = vec![match member.role {
+pub(super) fn put_value(member: &Member, value: &mut Vec<u8>) {
+    value.push(match member.role {
         None => 0,
         Some(Role::Member) => 1,
         Some(Role::Admin) => 2,
         Some(Role::Owner) => 3,
-    }];
-    varint::put(&mut value, member.intervals.len() as u64);
+    });
+    varint::put(value, member.intervals.len() as u64);
     for interval in &member.intervals {
-        put_mark(&mut value, interval.joined);
+        put_mark(value, interval.joined);
         value.push(u8::from(interval.left.is_some()));
         if let Some(left) = interval.left {
-            put_mark(&mut value, left);
+            put_mark(value, left);
         }
     }
-    value
 }
 
 /// Reads a value; what the member has read stands in `memberships`.
@@ -85,6 +84,12 @@ fn take_mark(fields: &mut Fields<'_>) -> Result<Mark, Damage> {
 mod tests {
     use super::super::codec::check;
     use super::*;
+
+    fn value(row: &Member) -> Vec<u8> {
+        let mut value = Vec::new();
+        put_value(row, &mut value);
+        value
+    }
 
     fn mark(n: u64) -> Mark {
         Mark { position: Position(n * 100), seq: Seq(n * 2), ordinal: Ordinal(n) }

@@ -20,12 +20,11 @@ pub(super) fn decode_key(key: &[u8]) -> Result<(UserId, ConversationId), Damage>
     Ok((UserId(user), ConversationId(conversation)))
 }
 
-pub(super) fn value(member: &Member) -> Vec<u8> {
-    let mut value = vec![if member.muted { MUTED } else { 0 }];
+pub(super) fn put_value(member: &Member, value: &mut Vec<u8>) {
+    value.push(if member.muted { MUTED } else { 0 });
     for field in [member.read.0, member.read_ordinal.0, member.own_last.0] {
-        varint::put(&mut value, field);
+        varint::put(value, field);
     }
-    value
 }
 
 /// Reads a value into the member that its row of `members` gave.
@@ -46,6 +45,12 @@ pub(super) fn decode_value(value: &[u8], member: &mut Member) -> Result<(), Dama
 mod tests {
     use super::super::codec::check;
     use super::*;
+
+    fn value(row: &Member) -> Vec<u8> {
+        let mut value = Vec::new();
+        put_value(row, &mut value);
+        value
+    }
 
     fn decoded(value: &[u8]) -> Result<Member, Damage> {
         let mut member = Member::default();

@@ -8,6 +8,7 @@
 //! What is damaged is an error that names family and key, or the file where RocksDB found it; it is never skipped.
 
 mod acknowledged;
+mod ahead;
 mod codec;
 mod conversations;
 mod devices;
@@ -23,6 +24,7 @@ mod outbox;
 mod persist;
 mod recalled;
 mod redactions;
+mod rows;
 mod statistics;
 mod timelines;
 
@@ -32,9 +34,10 @@ pub(crate) mod script;
 mod tests;
 
 pub(crate) use load::Loaded;
-pub(crate) use persist::Rows;
+pub(crate) use rows::Rows;
 pub(crate) use statistics::{Chunk, FamilyStatistics};
 
+use crate::priority;
 use family::Family;
 use highwater_proto::error::{Code, Damage, Error};
 use highwater_proto::id::Position;
@@ -48,6 +51,9 @@ use std::path::{Path, PathBuf};
 const BLOCK_CACHE_BYTES: usize = 64 << 20;
 /// Table files that are kept open.
 const OPEN_FILES_MAX: i32 = 512;
+/// Written bytes after which a table file begins to go to the disk, so that its final sync is short: syncs of the log,
+/// which somebody waits for, queue up behind it.
+const BYTES_PER_SYNC: u64 = 512 << 10;
 /// One flush and one compaction at a time.
 const BACKGROUND_JOBS: i32 = 2;
 
@@ -80,8 +86,9 @@ impl Store {
         options.create_if_missing(true);
         options.create_missing_column_families(true);
         let cache = Cache::new_lru_cache(BLOCK_CACHE_BYTES);
-        let db = DB::open_cf_descriptors(&options, path, Family::ALL.map(|family| family.descriptor(&cache)))
-            .map_err(|error| open_error(path, &error))?;
+        // The threads that RocksDB starts for flushes and compactions inherit this one's priority.
+        let open = || DB::open_cf_descriptors(&options, path, Family::ALL.map(|family| family.descriptor(&cache)));
+        let db = priority::lowered("hw-index-open", open).map_err(|error| open_error(path, &error))?;
         Self::checked(db, options, path, found)
     }
 
@@ -169,6 +176,7 @@ fn database_options() -> Options {
     options.set_paranoid_checks(true);
     options.set_max_open_files(OPEN_FILES_MAX);
     options.set_max_background_jobs(BACKGROUND_JOBS);
+    options.set_bytes_per_sync(BYTES_PER_SYNC);
     // Opening is to be quick and without a crowd of threads: few files are opened ahead, nothing is sampled or dumped.
     options.set_max_file_opening_threads(1);
     options.set_skip_stats_update_on_db_open(true);

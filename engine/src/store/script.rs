@@ -83,7 +83,8 @@ pub(crate) fn apply(state: &mut State, records: &[Record]) {
 /// What the engine does at a freeze and after it.
 pub(crate) fn persist(store: &Store, state: &mut State, soft: &[(DeviceId, SoftDevice)]) {
     let (head, changed) = state.freeze(None);
-    let rows = store.rows(state, changed, soft);
+    let mut rows = store.rows(state, changed, soft.to_vec(), head.base());
+    assert!(rows.encode(state, usize::MAX));
     store.persist(rows, &head).expect("persisting");
     state.frozen = None;
     state.persisted = state.applied;

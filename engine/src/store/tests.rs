@@ -37,8 +37,10 @@ fn everything(store: &Store, state: &State) -> Result<String, Error> {
 
 /// The rows that changed, encoded.
 fn rows(store: &Store, state: &mut State) -> Rows {
-    let (_, changed) = state.freeze(None);
-    store.rows(state, changed, &[])
+    let (head, changed) = state.freeze(None);
+    let mut rows = store.rows(state, changed, Vec::new(), head.base());
+    assert!(rows.encode(state, usize::MAX));
+    rows
 }
 
 /// What `records` lead to, without any index.
@@ -125,6 +127,38 @@ fn without_a_persist_nothing_changes() {
     drop((rows, store));
     let (store, state) = open(directory.path());
     assert_eq!(everything(&store, &state).expect("reading"), expected(&records[..50]));
+}
+
+/// Commits go on between the slices in which frozen rows are encoded; what is written is what they said at the freeze.
+#[test]
+fn rows_are_written_as_they_were_at_the_freeze() {
+    let records = varied(200);
+    for (slice, applied_between) in [(1, 1), (1, 7), (5, 1), (40, 60)] {
+        let directory = tempfile::tempdir().expect("a directory");
+        let (store, mut state) = open(directory.path());
+        let mut rest = &records[..];
+        let mut frozen_at = 0;
+        for end in [50, 120, 150, records.len()] {
+            let applied = records.len() - rest.len();
+            apply(&mut state, &rest[..end.max(applied) - applied]);
+            rest = &records[end.max(applied)..];
+            let (head, changed) = state.freeze(None);
+            frozen_at = state.applied.0 as usize;
+            let mut rows = store.rows(&state, changed, Vec::new(), head.base());
+            rows.sort();
+            while !rows.encode(&mut state, slice) {
+                let (now, later) = rest.split_at(applied_between.min(rest.len()));
+                apply(&mut state, now);
+                rest = later;
+            }
+            store.persist(rows, &head).expect("persisting");
+            (state.frozen, state.persisted) = (None, Position(frozen_at as u64));
+            let stored = Store::open_read_only(directory.path()).expect("opening");
+            let loaded = stored.load().expect("loading").expect("a history").state;
+            assert_eq!(everything(&stored, &loaded), Ok(expected(&records[..frozen_at])), "slices of {slice}");
+        }
+        assert_eq!(frozen_at, records.len(), "the last freeze was after everything");
+    }
 }
 
 #[test]

@@ -7,7 +7,7 @@ use crate::lock::StoreLock;
 use crate::log::disk::RealDisk;
 use crate::log::{self, LogOptions};
 use crate::state::{Redaction, State};
-use crate::store::script::{ALICE, BOB, CHANNEL, GROUP, INCARNATION, apply, open, persist, varied};
+use crate::store::script::{ALICE, BOB, CAROL, CHANNEL, GROUP, INCARNATION, apply, open, persist, varied};
 use crate::{Engine, Options};
 use highwater_proto::error::Code;
 use highwater_proto::frame::GroupBuilder;
@@ -128,12 +128,12 @@ fn an_index_that_says_otherwise_is_found() {
             &["only the index says, at position", "conversation 1 \"group\": member 2"],
         ),
         (
-            "a follows row is dropped",
+            "a follows row that nothing asked for",
             |state| {
-                state.users[0].follows.clear();
-                state.dirty.follows(ALICE, CHANNEL);
+                state.users[2].follows.insert(GROUP);
+                state.dirty.follows(CAROL, GROUP);
             },
-            &["user 1 \"alice\""],
+            &["user 3 \"carol\""],
         ),
         (
             "a number is given twice",

@@ -19,6 +19,11 @@ pub fn decode_shared(position: Position, bytes: &Bytes) -> Result<Record, Damage
     decode_with(position, bytes, |body| bytes.slice_ref(body))
 }
 
+/// As [`decode`], but a body is left out: what is read has an empty one.
+pub fn decode_without_body(position: Position, bytes: &[u8]) -> Result<Record, Damage> {
+    decode_with(position, bytes, |_| Bytes::new())
+}
+
 fn decode_with(position: Position, bytes: &[u8], body: impl Fn(&[u8]) -> Bytes) -> Result<Record, Damage> {
     let mut reader = Reader { rest: bytes };
     let number = reader.byte("kind")?;

@@ -6,7 +6,7 @@ mod layout;
 #[cfg(test)]
 mod tests;
 
-pub use decode::{decode, decode_shared};
+pub use decode::{decode, decode_shared, decode_without_body};
 pub use encode::encode;
 
 use crate::id::{ConversationId, DeviceId, Ordinal, Position, Seq, UserId};

@@ -2,7 +2,7 @@
 
 use super::{Fixture, message, receipt, session, to_bob};
 use crate::entry::{Start, SyncLimits};
-use crate::{Engine, Usage};
+use crate::{Engine, Options, Usage};
 use std::time::Duration;
 
 fn send(engine: &Engine, from: u64, count: u64) {
@@ -60,4 +60,23 @@ fn usage_counts_what_was_written_applied_and_persisted() {
     // And the record of the epoch, which an opening after a crash appends.
     assert_eq!((reopened.records_applied, reopened.inbox_entries), (4, 6), "what was replayed counts");
     assert_eq!(reopened.persists, 0);
+}
+
+#[test]
+fn each_bound_of_a_head_makes_it_persist() {
+    let unbounded = || Options { persist_dirty_rows: usize::MAX, ..Fixture::new().options() };
+    for (options, persists) in [
+        (unbounded(), 0),
+        (Options { persist_records: 50, ..unbounded() }, 2),
+        (Options { persist_dirty_rows: 6, ..unbounded() }, 1),
+        (Options { persist_interval: Duration::ZERO, ..unbounded() }, 10),
+    ] {
+        let directory = tempfile::tempdir().unwrap();
+        let engine = Engine::open(directory.path(), options).unwrap();
+        send(&engine, 1, 120);
+        // It waits for one that is under way, and comes after it.
+        engine.persist().unwrap();
+        let found = engine.usage().persists - 1;
+        assert!((persists..=persists * 20).contains(&found), "{found} persists instead of {persists}");
+    }
 }

@@ -184,7 +184,7 @@ fn damage_in_the_middle_is_found_by_opening_without_sidecars_and_by_reading_with
     let others = [Position(first - 1), Position(first + 1)];
     let found = opened.reader.read_many(&others).unwrap();
     assert!(found.iter().map(|record| &**record).eq([&known[first as usize - 2], &known[first as usize]]));
-    let replayed = opened.reader.replay(Position::ZERO, &mut |_| Ok(())).unwrap_err();
+    let replayed = opened.reader.replay(Position::ZERO, crate::log::Bodies::Read, &mut |_| Ok(())).unwrap_err();
     assert_eq!(replayed.code, Code::Corrupt);
     opened.writer.close().unwrap();
     let report = check(&disk, Position::ZERO, &mut |_| Ok(())).unwrap();

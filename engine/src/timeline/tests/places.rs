@@ -80,7 +80,7 @@ fn wherever_a_timeline_lies_it_reads_the_same() {
         records.push(record);
         Ok(())
     };
-    log.replay(Position::ZERO, &mut keep).unwrap();
+    log.replay(Position::ZERO, crate::log::Bodies::Read, &mut keep).unwrap();
     let read = |persisted: u64, frozen: u64| {
         let state = RwLock::new(state(incarnation, &records, Position(persisted), Position(frozen)));
         answers(&View { state: &state, store: &store, log: &log, pulls: &Pulls::default(), reach: Reach::Disk })
