@@ -38,8 +38,8 @@ pub(super) const PATHS: [Path; 6] = [
     },
     Path {
         name: "send_group_200",
-        operation: "message to 200 members on write, 256 in flight",
-        counts: (4, 20),
+        operation: "message to 200 members on write, 64 in flight",
+        counts: (16, 80),
         operations: GROUP_BURST as u64,
         run: send_group,
     },
@@ -61,7 +61,7 @@ pub(super) const PATHS: [Path; 6] = [
         name: "persist",
         operation: "entry of a persisted head: 8,192 direct and 2,560 group messages of 200 members",
         counts: (0, 1),
-        operations: (8 * DIRECT_BURST * 2 + 10 * GROUP_BURST * GROUP_MEMBERS) as u64,
+        operations: (8 * DIRECT_BURST * 2 + 40 * GROUP_BURST * GROUP_MEMBERS) as u64,
         run: persist,
     },
     Path {
@@ -76,7 +76,8 @@ pub(super) const PATHS: [Path; 6] = [
 const USERS: usize = 256;
 const DIRECT_BURST: usize = 1_024;
 const DIRECT_SENDERS: usize = 64;
-const GROUP_BURST: usize = 256;
+/// Fewer than what makes one group of records.
+const GROUP_BURST: usize = 64;
 const GROUP_SENDERS: usize = 16;
 const GROUP_MEMBERS: usize = 200;
 const GROUP: &str = "group";
@@ -127,7 +128,7 @@ fn persist(count: u64) {
     for _ in 0..8 {
         store.direct_burst(&senders);
     }
-    for _ in 0..10 {
+    for _ in 0..40 {
         store.group_burst(&senders[..GROUP_SENDERS]);
     }
     for _ in 0..count {
