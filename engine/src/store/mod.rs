@@ -34,6 +34,7 @@ mod tests;
 pub(crate) use load::Loaded;
 pub(crate) use persist::Rows;
 pub(crate) use statistics::{Chunk, FamilyStatistics};
+pub(crate) use timelines::Outboxes;
 
 use family::Family;
 use highwater_proto::error::{Code, Damage, Error};
