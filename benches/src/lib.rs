@@ -1,58 +1,30 @@
-//! Benchmarks of Highwater: `./x bench`. The programs stand in `benches/`; this crate is what they share.
+//! Benchmarks of Highwater: what the programs of `highwater-bench` share, and the programs themselves.
+//!
+//! A number from a benchmark is worth what is known about how it came about. So a program has a fixed, seeded
+//! [`workload`], runs what it compares in turns within one run ([`pair`]), tells medians with their spread ([`stats`]),
+//! and says on which [`machine`] and of which sources that was, in a [`report`] with tables, checks of the targets,
+//! JSON and plots. What it writes lies on a real disk, outside the checkout ([`context`]).
 
-use highwater_engine::command::{Destination, OpenSession, Send};
-use highwater_engine::{Command, Engine, Options, Outcome, SendSession};
-use tempfile::TempDir;
+pub mod allocations;
+pub mod context;
+pub mod load;
+pub mod machine;
+pub mod pair;
+pub mod plot;
+pub mod report;
+pub mod rivals;
+pub mod stats;
+pub mod store;
+pub mod sys;
+pub mod workload;
 
-/// An engine in a temporary directory with users `u0`, `u1`, ... that are known.
-pub struct Bench {
-    /// The engine.
-    pub engine: Engine,
-    _directory: TempDir,
-}
+pub mod amplification;
+pub mod growth;
+pub mod real;
+pub mod sync;
+pub mod throughput;
+pub mod versus;
+pub mod wire;
 
-impl Bench {
-    /// Opens an empty store with so many users.
-    ///
-    /// # Panics
-    /// If the machine has no room for it: a benchmark has nobody else to tell.
-    pub fn with_users(users: usize) -> Self {
-        let directory = tempfile::tempdir().expect("a temporary directory");
-        let engine = Engine::open(directory.path(), Options::default()).expect("an empty store opens");
-        for user in 0..users {
-            let created = Command::CreateUser { user: format!("u{user}").into() };
-            engine.execute(created).expect("a user is created");
-        }
-        Self { engine, _directory: directory }
-    }
-
-    /// A send session of a user's device.
-    ///
-    /// # Panics
-    /// If the user is not one of the store's.
-    pub fn session(&self, user: usize) -> SendSession {
-        let open = OpenSession {
-            user: format!("u{user}").into(),
-            device: "bench".into(),
-            by_service: false,
-            on_replaced: Box::new(|| {}),
-        };
-        match self.engine.execute(Command::OpenSession(open)) {
-            Ok(Outcome::Session(session)) => session,
-            other => panic!("no session was opened: {other:?}"),
-        }
-    }
-}
-
-/// A message of 200 bytes from a session to a user.
-pub fn message(session: SendSession, client_seq: u64, to: usize) -> Command {
-    Command::Send(Send {
-        session,
-        client_seq,
-        destination: Destination::User(format!("u{to}").into()),
-        body: vec![b'x'; 200].into(),
-        quote: None,
-        mentions: Vec::new(),
-        sent_at_ms: None,
-    })
-}
+pub use context::{Context, Failure};
+pub use store::{Bench, message};

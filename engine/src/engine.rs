@@ -10,6 +10,7 @@ use crate::reach::{Reach, within_reach};
 use crate::state::{State, Touched};
 use crate::store::Store;
 use crate::timeline::{self, Subscription, View};
+use crate::usage::Usage;
 use highwater_proto::checkpoint::Checkpoint;
 use highwater_proto::error::{Code, Error};
 use highwater_proto::frame::GroupBuilder;
@@ -235,6 +236,11 @@ impl Engine {
     /// The limits that commands are held to.
     pub fn limits(&self) -> &Limits {
         &self.inner.shared.options.limits
+    }
+
+    /// What this engine has done since it was opened, and what it holds. Cheap: may be asked at any time.
+    pub fn usage(&self) -> Usage {
+        commit::usage(&self.inner.shared)
     }
 
     /// Calls `listener` once if a write or a sync fails, which stops the engine for good: the process is to exit.

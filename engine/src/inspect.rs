@@ -217,7 +217,7 @@ pub fn inspect_user(path: impl AsRef<Path>, user: &str) -> Result<UserView, Erro
         devices: row.devices.iter().filter_map(device).collect(),
         applied,
         chunks: store.inbox_chunks(id)?.into_iter().map(chunk).collect(),
-        replayed: state.head.inbox(id, applied, state.applied).to_vec(),
+        replayed: state.head.inbox(id, applied, state.applied).collect(),
     })
 }
 
@@ -230,9 +230,9 @@ pub fn inspect_conversation(path: impl AsRef<Path>, conversation: &str) -> Resul
     let unknown = || Error::new(Code::NotFound, format!("conversation {conversation:?} does not exist"));
     let (id, row) = state.conversation_named(conversation).ok_or_else(unknown)?;
     let members = row.members.values().filter(|member| Member::is_current(member)).count();
-    let replayed = state.head.outboxes.get(&id).map(|outbox| {
+    let replayed = state.head.outbox(id).map(|outbox| {
         let seqs = (outbox.first.0..).map(Seq);
-        seqs.zip(&outbox.entries).map(|(seq, entry)| (seq, entry.position, entry.countable)).collect()
+        seqs.zip(outbox.entries()).map(|(seq, entry)| (seq, entry.position, entry.countable)).collect()
     });
     Ok(ConversationView {
         conversation: row.name.clone(),

@@ -47,6 +47,7 @@ pub mod entry;
 pub mod inspect;
 pub mod log;
 pub mod options;
+pub mod usage;
 pub mod verify;
 
 mod commit;
@@ -62,3 +63,4 @@ pub use engine::Engine;
 pub use highwater_proto as proto;
 pub use options::Options;
 pub use timeline::Subscription;
+pub use usage::Usage;

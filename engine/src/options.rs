@@ -67,7 +67,7 @@ impl Default for Options {
             limits: Limits::default(),
             fanout: FanoutThresholds { write_members_max: 1_000, read_members_min: 800, dwell_ms_min: 60_000 },
             create_named_users: false,
-            group_entries_max: 64 << 10,
+            group_entries_max: 16 << 10,
             segment_bytes_max: 64 << 20,
             tail_bytes_max: 32 << 20,
             persist_head_bytes: 256 << 20,

@@ -13,11 +13,11 @@ mod tests;
 use crate::lock::StoreLock;
 use crate::log;
 use crate::log::disk::RealDisk;
-use crate::state::{State, Touched};
+use crate::state::{OutboxEntry, State, Touched};
 use crate::store::{Loaded, Store};
 use highwater_proto::error::{Code, Error};
 use highwater_proto::id::{ConversationId, Epoch, Incarnation, Position, UserId};
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::path::Path;
 
@@ -241,7 +241,8 @@ struct Lists<'a> {
 
 impl Lists<'_> {
     fn compare_inboxes(&mut self, store: &Store) -> Result<(), Error> {
-        let inboxes = &self.replayed.head.inboxes;
+        let mut inboxes: HashMap<UserId, Vec<Position>> = HashMap::new();
+        self.replayed.head.each_inbox(|user, positions| drop(inboxes.insert(user, positions.to_vec())));
         let expected: Vec<_> = (1..).map(UserId).take(self.replayed.users.len()).collect();
         let of = |user: &UserId| inboxes.get(user).map_or(&[][..], Vec::as_slice);
         let mut comparison = Comparison::default();
@@ -252,10 +253,11 @@ impl Lists<'_> {
     }
 
     fn compare_outboxes(&mut self, store: &Store) -> Result<(), Error> {
-        let outboxes = &self.replayed.head.outboxes;
+        let mut outboxes: HashMap<ConversationId, Vec<OutboxEntry>> = HashMap::new();
+        self.replayed.head.each_outbox(|id, _, entries| drop(outboxes.insert(id, entries.to_vec())));
         let names = &self.replayed.names.conversation_names;
         let expected: Vec<_> = (1..).map(ConversationId).take(names.len()).collect();
-        let of = |id: &ConversationId| outboxes.get(id).map_or(&[][..], |outbox| outbox.entries.as_slice());
+        let of = |id: &ConversationId| outboxes.get(id).map_or(&[][..], Vec::as_slice);
         let mut comparison = Comparison::default();
         // Seqs are contiguous from 1: a chunk that begins elsewhere than the one before it ended is in the wrong place.
         store.scan_outboxes(|id, first, chunk| comparison.chunk_at(id, (first.0 - 1) as usize, of(&id), &chunk))?;
@@ -271,7 +273,7 @@ impl Lists<'_> {
 /// Lists of one kind, as their chunks come by.
 struct Comparison<Id> {
     /// How many entries of each list were met.
-    met: std::collections::HashMap<Id, usize>,
+    met: HashMap<Id, usize>,
     /// Lists that differ, and at which entry, counted from 1.
     differing: std::collections::BTreeMap<Id, usize>,
 }

@@ -43,6 +43,12 @@ impl GroupBuilder {
         Self { first, payload: Vec::new(), offsets: Vec::new(), scratch: Vec::new() }
     }
 
+    /// Makes room for so many bytes of records, and so many of them.
+    pub fn reserve(&mut self, bytes: usize, records: usize) {
+        self.payload.reserve(bytes);
+        self.offsets.reserve(records);
+    }
+
     /// Adds a record.
     ///
     /// # Panics

@@ -6,6 +6,7 @@ use crate::limits::{ConnectionLimits, SEND_WINDOW_BYTES, STREAM_WINDOW_BYTES, UN
 use crate::session::{self, Shared};
 use crate::tls::{self, ShownCertificate};
 use quinn::{Endpoint, IdleTimeout, Incoming, TransportConfig, VarInt};
+use socket2::SockRef;
 use std::net::UdpSocket;
 use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
@@ -17,6 +18,9 @@ const INCOMING_BUFFER_BYTES: u64 = 16 << 10;
 const INCOMING_BUFFERS_BYTES: u64 = 16 << 20;
 /// Bytes of TLS messages that may be waiting out of order.
 const CRYPTO_BUFFER_BYTES: usize = 16 << 10;
+
+/// Bytes that the system may keep for the port in each direction.
+const SOCKET_BUFFER_BYTES: usize = 4 << 20;
 
 /// Opens the port.
 pub(crate) fn open(
@@ -32,8 +36,19 @@ pub(crate) fn open(
     server.incoming_buffer_size_total(INCOMING_BUFFERS_BYTES);
     let cannot = |source| StartError::io(format!("cannot listen on {}", config.listen), source);
     let socket = UdpSocket::bind(config.listen).map_err(cannot)?;
+    enlarge_buffers(&socket);
     let runtime = Arc::new(quinn::TokioRuntime);
     Endpoint::new(keys.endpoint_config(), Some(server), socket, runtime).map_err(cannot)
+}
+
+/// One socket serves everybody: a thousand devices that answer a push at once should not overflow it.
+fn enlarge_buffers(socket: &UdpSocket) {
+    let socket = SockRef::from(socket);
+    // The system may give less, without saying so; the port works all the same.
+    let asked = (socket.set_recv_buffer_size(SOCKET_BUFFER_BYTES), socket.set_send_buffer_size(SOCKET_BUFFER_BYTES));
+    if let (Err(error), _) | (_, Err(error)) = asked {
+        tracing::debug!(%error, "the port keeps the system's buffers");
+    }
 }
 
 fn transport(config: &Config) -> Result<TransportConfig, StartError> {

@@ -6,7 +6,7 @@ use crate::dev::{self, Directory};
 use crate::endpoint;
 use crate::keys::EndpointKeys;
 use crate::limits::READS_AT_ONCE_MAX;
-use crate::session::{Shared, now_ms};
+use crate::session::{Handover, Shared, now_ms};
 use crate::tls::{self, ShownCertificate};
 use highwater_engine::Engine;
 use highwater_proto::error::{Code, Error};
@@ -29,6 +29,8 @@ pub struct Server {
     draining: watch::Sender<bool>,
     poisoned: watch::Receiver<Option<Error>>,
     accepting: JoinHandle<()>,
+    handover: Arc<Handover>,
+    waking: JoinHandle<()>,
     renewing: Option<JoinHandle<()>>,
 }
 
@@ -41,7 +43,7 @@ impl Server {
         let engine = tokio::task::spawn_blocking(move || Engine::open(path, options))
             .await
             .map_err(|error| StartError::Failed(format!("opening the store failed: {error}")))??;
-        match Self::start_with(&config, engine.clone()) {
+        match Self::serve(&config, engine.clone()) {
             Ok(server) => Ok(server),
             Err(error) => {
                 close(engine).await?;
@@ -50,8 +52,11 @@ impl Server {
         }
     }
 
-    /// The store is locked by now, so that nobody else makes keys in its directory.
-    fn start_with(config: &Config, engine: Engine) -> Result<Self, StartError> {
+    /// Opens the port for a store that is open already, as in an application that uses both. Returns when clients can
+    /// connect. What the configuration says about the store itself is not looked at: it was opened as it was.
+    pub fn serve(config: &Config, engine: Engine) -> Result<Self, StartError> {
+        config.check()?;
+        // The store is locked by now, so that nobody else makes keys in its directory.
         let (tell, poisoned) = watch::channel(None);
         engine.on_poisoned(Box::new(move |error| {
             tell.send_replace(Some(error));
@@ -65,17 +70,23 @@ impl Server {
             directory.write_address(address)?;
         }
         let (draining, drains) = watch::channel(false);
+        let handover = Arc::new(Handover::default());
         let shared = Arc::new(Shared {
             engine: engine.clone(),
             tokens,
             timeouts: config.timeouts.clone(),
             draining: drains.clone(),
             reads: Arc::new(Semaphore::new(READS_AT_ONCE_MAX)),
+            handover: handover.clone(),
+        });
+        let waking = tokio::spawn({
+            let handover = handover.clone();
+            async move { handover.serve().await }
         });
         let accepting = tokio::spawn(endpoint::accept(endpoint.clone(), shared, config.connections.clone(), drains));
         let renewing = directory.map(|directory| tokio::spawn(renew(directory, certificate)));
         tracing::info!(%address, data = %config.data.display(), incarnation = %engine.incarnation(), "server started");
-        Ok(Self { engine, endpoint, address, draining, poisoned, accepting, renewing })
+        Ok(Self { engine, endpoint, address, draining, poisoned, accepting, handover, waking, renewing })
     }
 
     /// The UDP address that clients connect to.
@@ -109,7 +120,11 @@ impl Server {
         }
         self.endpoint.close(VarInt::from_u32(0), b"");
         let _ = timeout(LAST_PACKETS_TIMEOUT, self.endpoint.wait_idle()).await;
-        close(self.engine).await?;
+        let closed = close(self.engine).await;
+        // The engine tells nobody anything any more.
+        self.waking.abort();
+        self.handover.clear();
+        closed?;
         tracing::info!("drained");
         Ok(())
     }

@@ -5,6 +5,7 @@
 
 use crate::state::State;
 use highwater_proto::id::{ConversationId, DeviceId, Ordinal, Position, Seq, UserId};
+use rustc_hash::FxHashMap;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -14,12 +15,12 @@ const SWEEP_ENTRIES: usize = 16_384;
 /// Assigned, not applied.
 #[derive(Debug, Default)]
 pub(crate) struct Ahead {
-    conversations: HashMap<ConversationId, ConversationAhead>,
-    devices: HashMap<DeviceId, DeviceAhead>,
+    conversations: FxHashMap<ConversationId, ConversationAhead>,
+    devices: FxHashMap<DeviceId, DeviceAhead>,
     /// New memberships of a user, and the position of the last.
-    memberships: HashMap<UserId, (usize, Position)>,
+    memberships: FxHashMap<UserId, (usize, Position)>,
     /// New devices of a user, and the position of the last.
-    registrations: HashMap<UserId, (usize, Position)>,
+    registrations: FxHashMap<UserId, (usize, Position)>,
     user_names: HashMap<Arc<str>, (UserId, Position)>,
     conversation_names: HashMap<Arc<str>, (ConversationId, Position)>,
     device_names: HashMap<(UserId, Arc<str>), (DeviceId, Position)>,
@@ -78,6 +79,9 @@ impl Ahead {
         if self.member_rows.1 <= applied {
             self.member_rows.0 = 0;
         }
+        if applied >= assigned {
+            return self.forget_all();
+        }
         self.conversations.retain(|_, ahead| ahead.last > applied);
         self.devices.retain(|_, ahead| ahead.last > applied);
         self.memberships.retain(|_, (_, position)| *position > applied);
@@ -85,6 +89,17 @@ impl Ahead {
         self.user_names.retain(|_, (_, position)| *position > applied);
         self.conversation_names.retain(|_, (_, position)| *position > applied);
         self.device_names.retain(|_, (_, position)| *position > applied);
+    }
+
+    /// Nothing is in flight. Emptying costs less than looking at every entry.
+    fn forget_all(&mut self) {
+        self.conversations.clear();
+        self.devices.clear();
+        self.memberships.clear();
+        self.registrations.clear();
+        self.user_names.clear();
+        self.conversation_names.clear();
+        self.device_names.clear();
     }
 
     pub(crate) fn name_user(&mut self, name: Arc<str>, id: UserId, position: Position) {
@@ -114,7 +129,7 @@ impl Ahead {
     }
 }
 
-fn count(map: &mut HashMap<UserId, (usize, Position)>, user: UserId, position: Position) {
+fn count(map: &mut FxHashMap<UserId, (usize, Position)>, user: UserId, position: Position) {
     let entry = map.entry(user).or_insert((0, position));
     *entry = (entry.0 + 1, position);
 }

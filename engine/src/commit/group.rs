@@ -17,6 +17,10 @@ pub(crate) struct Group {
     pub(crate) answers: Vec<(Completion, Reply)>,
     /// Room that its commands take in the queue until they are answered, in bytes.
     pub(super) queue_bytes: usize,
+    /// Timeline entries that its records make.
+    pub(super) entries: usize,
+    /// An upper bound of its records' bytes.
+    pub(super) bytes_max: usize,
 }
 
 /// Most bytes of one group's records; one command always fits.
@@ -44,12 +48,30 @@ pub(crate) enum WriterInput {
 impl Group {
     /// An empty group whose first record will have this position.
     pub(super) fn new(first: Position) -> Self {
-        Self { frame: GroupBuilder::new(first), records: Vec::new(), answers: Vec::new(), queue_bytes: 0 }
+        Self {
+            frame: GroupBuilder::new(first),
+            records: Vec::new(),
+            answers: Vec::new(),
+            queue_bytes: 0,
+            entries: 0,
+            bytes_max: 0,
+        }
     }
 
     /// Whether nothing more should go in.
-    pub(super) fn is_full(&self, entries: usize, options: &Options) -> bool {
-        self.frame.bytes() >= GROUP_BYTES_MAX || (entries > 0 && entries >= options.group_entries_max)
+    pub(super) fn is_full(&self) -> bool {
+        self.bytes_max >= GROUP_BYTES_MAX
+    }
+
+    /// Whether records that make so many entries may go in: what makes more than is allowed goes alone.
+    pub(super) fn has_room_for(&self, entries: usize, options: &Options) -> bool {
+        self.entries == 0 || self.entries + entries <= options.group_entries_max
+    }
+
+    /// Encodes its records for the log.
+    pub(super) fn encode(&mut self) {
+        self.frame.reserve(self.bytes_max, self.records.len());
+        self.records.iter().for_each(|record| self.frame.push(record));
     }
 
     /// Answers everybody that the outcome is not known, because the engine stopped.

@@ -27,9 +27,11 @@ mod shared;
 mod tests;
 mod threads;
 mod time;
+mod usage;
 mod writer;
 
 pub(crate) use persist::now as persist_now;
 pub(crate) use rules::conversation_not_found;
 pub(crate) use shared::Shared;
 pub(crate) use threads::{Channels, Threads};
+pub(crate) use usage::usage;

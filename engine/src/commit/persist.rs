@@ -17,7 +17,7 @@ use std::time::Instant;
 pub(super) fn is_due(shared: &Shared, last: Instant) -> bool {
     let state = shared.state.read();
     let options = &shared.options;
-    let is_full = state.head.bytes >= options.persist_head_bytes || state.dirty.len() >= options.persist_dirty_rows;
+    let is_full = state.head.bytes() >= options.persist_head_bytes || state.dirty.len() >= options.persist_dirty_rows;
     is_full || (last.elapsed() >= options.persist_interval && state.applied > state.persisted)
 }
 
@@ -32,16 +32,16 @@ pub(super) fn start(shared: &Shared) {
     if shared.failure().is_some() || progress.has_ended {
         return;
     }
+    let began = Instant::now();
     let soft = dirty_soft(shared);
     let mut state = shared.state.write();
-    let rows = shared.store.rows(&state, &soft);
-    let head = Arc::new(std::mem::take(&mut state.head));
-    state.dirty = Default::default();
-    state.frozen = Some(head.clone());
+    let (head, changed) = state.freeze(shared.spare_head.lock().take());
+    let rows = shared.store.rows(&mut state, changed, &soft);
     let through = state.applied;
     drop(state);
+    progress.done.inbox_entries += head.inbox_entries();
     // It ends only after it has said so, under the lock that is held here.
-    progress.in_progress = shared.persister.send(Some(PersistJob { rows, head, through })).is_ok();
+    progress.in_progress = shared.persister.send(Some(PersistJob { rows, head, through, began })).is_ok();
 }
 
 /// Persists everything that is visible now, and waits for it.
@@ -75,6 +75,12 @@ pub(super) fn run(shared: &Shared, jobs: &Receiver<Option<PersistJob>>) {
                 let mut state = shared.state.write();
                 state.frozen = None;
                 state.persisted = through;
+                drop(state);
+                // A read that is still under way keeps it, and its memory is not used again.
+                *shared.spare_head.lock() = Arc::into_inner(job.head);
+                let mut progress = shared.persisted.0.lock();
+                progress.done.count += 1;
+                progress.done.last = job.began.elapsed();
             }
             // The store is being dropped, as in a crash: the log will be replayed.
             Err(error) if error.code == Code::Busy => {}

@@ -11,19 +11,26 @@ use super::ahead::{Ahead, Known};
 use super::group::{Group, Reply, WriterInput};
 use super::keys::{self, Key};
 use super::loader::Job;
-use super::rules::{Answer, Draft, Generations, Rules, Target, Verdict};
+use super::rules::{Answer, Directs, Draft, Generations, Rules, Target, Verdict};
 use super::shared::Shared;
 use super::time::RecordTime;
-use crate::command::{Command, Completion, Outcome, Receipt, SendSession};
+use crate::command::{Command, Completion, Destination, Outcome, Receipt, SendSession};
 use crate::state::State;
 use highwater_proto::error::{Code, Error};
 use highwater_proto::id::{DeviceId, Ordinal, Position, Seq};
 use highwater_proto::record::{Fact, Record};
-use std::collections::{HashMap, HashSet, VecDeque};
+use parking_lot::RwLockReadGuard;
+use rustc_hash::{FxHashMap, FxHashSet};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, SendError, Sender, SyncSender};
 use std::time::Instant;
+
+/// Commands looked at under one lock of the state.
+const LOOKS_PER_LOCK: usize = 64;
+/// Most canonical direct conversations that are remembered by their two users; then they are forgotten.
+const DIRECTS_MAX: usize = 1 << 20;
 
 /// What the sequencer is told.
 pub(crate) enum Input {
@@ -45,7 +52,7 @@ struct Pending {
     command: Command,
     completion: Completion,
     bytes: usize,
-    /// What it must not overtake others on.
+    /// What it must not overtake others on; empty until somebody has to wait.
     keys: Vec<Key>,
     loading: bool,
     target: Option<Target>,
@@ -66,10 +73,11 @@ pub(super) struct Sequencer {
     looked_at: Position,
     pending: VecDeque<Pending>,
     generations: Generations,
+    directs: Directs,
     next_generation: u64,
     next_ticket: u64,
     /// Send sessions that are open.
-    sessions: HashMap<DeviceId, OnReplaced>,
+    sessions: FxHashMap<DeviceId, OnReplaced>,
     /// Those that were replaced and are to be told.
     replaced: Vec<OnReplaced>,
     time: RecordTime,
@@ -98,10 +106,11 @@ impl Sequencer {
             assigned,
             looked_at: assigned,
             pending: VecDeque::new(),
-            generations: Generations::new(),
+            generations: Generations::default(),
+            directs: Directs::default(),
             next_generation: 1,
             next_ticket: 1,
-            sessions: HashMap::new(),
+            sessions: FxHashMap::default(),
             replaced: Vec::new(),
             time,
             finishing: false,
@@ -157,12 +166,9 @@ impl Sequencer {
     }
 
     fn enqueue(&mut self, command: Command, completion: Completion, bytes: usize) {
-        let keys = {
-            let state = self.shared.state.read();
-            keys::of(&command, Known { state: &state, ahead: &self.ahead })
-        };
         let ticket = self.next_ticket;
         self.next_ticket += 1;
+        let keys = Vec::new();
         self.pending.push_back(Pending { ticket, command, completion, bytes, keys, loading: false, target: None });
     }
 
@@ -190,33 +196,55 @@ impl Sequencer {
             return None;
         }
         let shared = self.shared.clone();
-        let state = shared.state.read();
+        let mut state = shared.state.read();
         self.looked_at = state.applied;
         self.ahead.forget(state.applied, self.assigned);
         let time_ms = self.time.next((shared.options.clock)(), Instant::now());
         let mut group = Group::new(self.assigned.next());
-        let mut entries = 0;
-        let mut blocked: HashSet<Key> = HashSet::new();
+        let mut blocked: FxHashSet<Key> = FxHashSet::default();
         let mut waiting = VecDeque::new();
-        while let Some(pending) = self.pending.pop_front() {
-            if group.is_full(entries, &shared.options) {
+        let mut looks = 0;
+        while let Some(mut pending) = self.pending.pop_front() {
+            if group.is_full() {
                 self.more = true;
                 waiting.push_back(pending);
                 break;
             }
-            let is_blocked = pending.loading || pending.keys.iter().any(|key| blocked.contains(key));
+            looks += 1;
+            if looks % LOOKS_PER_LOCK == 0 {
+                // What is durable is to become visible meanwhile. What is applied now is known from `ahead` already.
+                RwLockReadGuard::bump(&mut state);
+            }
+            let is_blocked = pending.loading || !blocked.is_empty() && self.is_blocked(&mut pending, &state, &blocked);
             let verdict = if is_blocked { Verdict::Wait } else { self.decide(&state, &pending, time_ms) };
-            if let Some(still) = self.carry_out(verdict, pending, &state, time_ms, &mut group, &mut entries) {
+            if let Some(mut still) = self.carry_out(verdict, pending, &state, time_ms, &mut group) {
+                self.set_keys(&mut still, &state);
                 blocked.extend(still.keys.iter().cloned());
                 waiting.push_back(still);
             }
         }
-        waiting.append(&mut self.pending);
-        self.pending = waiting;
+        // Few wait, and many may stand behind them.
+        while let Some(still) = waiting.pop_back() {
+            self.pending.push_front(still);
+        }
         drop(state);
+        group.encode();
         // Without the lock: what they do is their business.
         self.replaced.drain(..).for_each(|on_replaced| on_replaced());
         (!group.answers.is_empty()).then_some(group)
+    }
+
+    /// Whether something waits that a command must not overtake.
+    fn is_blocked(&self, pending: &mut Pending, state: &State, blocked: &FxHashSet<Key>) -> bool {
+        self.set_keys(pending, state);
+        pending.keys.iter().any(|key| blocked.contains(key))
+    }
+
+    /// Only where somebody waits are keys needed.
+    fn set_keys(&self, pending: &mut Pending, state: &State) {
+        if pending.keys.is_empty() {
+            pending.keys = keys::of(&pending.command, Known { state, ahead: &self.ahead });
+        }
     }
 
     fn decide(&self, state: &State, pending: &Pending, time_ms: u64) -> Verdict {
@@ -224,6 +252,7 @@ impl Sequencer {
             known: Known { state, ahead: &self.ahead },
             options: &self.shared.options,
             generations: &self.generations,
+            directs: &self.directs,
             time_ms,
             target: pending.target,
         };
@@ -238,7 +267,6 @@ impl Sequencer {
         state: &State,
         time_ms: u64,
         group: &mut Group,
-        entries: &mut usize,
     ) -> Option<Pending> {
         let reply = match verdict {
             Verdict::Wait => return Some(pending),
@@ -255,16 +283,26 @@ impl Sequencer {
             }
             Verdict::Refuse(error) => Reply::Ready(Err(error)),
             Verdict::Answer(outcome) => Reply::Ready(Ok(outcome)),
-            Verdict::Accept(drafts, answer) => match self.reserve(&drafts) {
-                Err(error) => Reply::Ready(Err(error)),
-                Ok(()) => {
-                    let first = group.records.len();
-                    for draft in drafts {
-                        *entries += self.assign(draft, state, time_ms, group);
-                    }
-                    self.answer(answer, &mut pending.command, state, group, first)
+            Verdict::Accept(drafts, answer) => {
+                let entries = drafts.iter().map(|draft| draft.entries(state)).sum();
+                if !group.has_room_for(entries, &self.shared.options) {
+                    // Others with less to deliver go on.
+                    self.more = true;
+                    return Some(pending);
                 }
-            },
+                match self.reserve(&drafts) {
+                    Err(error) => Reply::Ready(Err(error)),
+                    Ok(()) => {
+                        group.entries += entries;
+                        let first = group.records.len();
+                        for draft in drafts {
+                            group.bytes_max += draft.bytes_max() as usize;
+                            self.assign(draft, state, time_ms, group);
+                        }
+                        self.answer(answer, &mut pending.command, state, group, first)
+                    }
+                }
+            }
         };
         group.queue_bytes += pending.bytes;
         group.answers.push((pending.completion, reply));
@@ -279,8 +317,8 @@ impl Sequencer {
         self.shared.space.reserve(drafts.iter().map(Draft::bytes_max).sum())
     }
 
-    /// Gives a draft its numbers and its place in the group. Returns the timeline entries that it makes.
-    fn assign(&mut self, draft: Draft, state: &State, time_ms: u64, group: &mut Group) -> usize {
+    /// Gives a draft its numbers and its place in the group.
+    fn assign(&mut self, draft: Draft, state: &State, time_ms: u64, group: &mut Group) {
         let known = Known { state, ahead: &self.ahead };
         let position = self.assigned.next();
         let mut counters = known.counters(draft.conversation);
@@ -307,7 +345,6 @@ impl Sequencer {
             }
             self.ahead.set_conversation(draft.conversation, counters);
         }
-        let entries = draft.entries(state);
         self.note_names(&draft, position, state);
         let record = Record {
             position,
@@ -322,10 +359,8 @@ impl Sequencer {
             ordinal,
             fact: draft.fact,
         };
-        group.frame.push(&record);
         group.records.push(record);
         self.assigned = position;
-        entries
     }
 
     /// Ids given and memberships begun, for the commands behind.
@@ -374,8 +409,9 @@ impl Sequencer {
             Answer::Changed => Reply::Changed(own),
             Answer::Receipt => {
                 let record = &group.records[own];
+                self.note_direct(command, record, state);
                 Reply::Ready(Ok(Outcome::Receipt(Receipt {
-                    conversation: keys::conversation_name(command, state),
+                    conversation: conversation_name(command, record, state),
                     seq: record.seq,
                     position: record.position,
                     time_ms: record.time_ms,
@@ -384,6 +420,18 @@ impl Sequencer {
                 })))
             }
             Answer::Session(device) => Reply::Ready(Ok(Outcome::Session(self.take_over(device, command, state)))),
+        }
+    }
+
+    /// Spares the next message between the same two the way by the conversation's name.
+    fn note_direct(&mut self, command: &Command, record: &Record, state: &State) {
+        let Command::Send(send) = command else { return };
+        let Destination::User(other) = &send.destination else { return };
+        if self.directs.len() >= DIRECTS_MAX {
+            self.directs.clear();
+        }
+        if let Some(other) = state.names.user(other) {
+            self.directs.insert((send.session.user, other), record.conversation);
         }
     }
 
@@ -422,4 +470,11 @@ impl Sequencer {
             (pending.completion)(Err(error.clone()));
         }
     }
+}
+
+/// The name of a record's conversation, which the command gives if it is not applied yet.
+fn conversation_name(command: &Command, record: &Record, state: &State) -> Arc<str> {
+    let index = (record.conversation.0 as usize).wrapping_sub(1);
+    let known = state.names.conversation_names.get(index).cloned();
+    known.unwrap_or_else(|| keys::conversation_name(command, state))
 }

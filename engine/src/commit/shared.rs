@@ -15,6 +15,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Sender, SyncSender};
+use std::time::{Duration, Instant};
 
 /// What the threads of one open store share.
 pub(crate) struct Shared {
@@ -28,8 +29,12 @@ pub(crate) struct Shared {
     pub(crate) soft: Mutex<HashMap<DeviceId, SoftDevice>>,
     /// Devices whose soft state changed since the last freeze.
     pub(crate) soft_dirty: Mutex<std::collections::HashSet<DeviceId>>,
+    /// A head that was persisted, whose memory is used again.
+    pub(super) spare_head: Mutex<Option<Head>>,
     /// The last position applied; the state says the same under its lock.
     visible: AtomicU64,
+    /// What the index held when the store was opened: records above it have been applied since.
+    pub(crate) loaded: Position,
     input: Sender<Input>,
     /// No command is let in any more. Held for reading while one is sent, so that none is left unanswered.
     is_closed: RwLock<bool>,
@@ -38,6 +43,8 @@ pub(crate) struct Shared {
     queue_bytes: AtomicUsize,
     /// The sequencer waits for something to be applied.
     pub(super) sequencer_waits: AtomicBool,
+    /// Looked at first, since there seldom is one.
+    has_failed: AtomicBool,
     failure: Mutex<Failure>,
     /// Told whenever a persist has ended, and when the log has.
     pub(super) persisted: (Mutex<PersistState>, Condvar),
@@ -48,16 +55,30 @@ pub(crate) struct PersistJob {
     pub(super) rows: Rows,
     pub(super) head: Arc<Head>,
     pub(super) through: Position,
+    pub(super) began: Instant,
 }
 
 /// How far persisting has got.
 #[derive(Default)]
 pub(super) struct PersistState {
     pub(super) in_progress: bool,
+    /// What the persists so far have done.
+    pub(super) done: PersistUsage,
     /// The persister has ended, or will do without another persist.
     pub(super) has_ended: bool,
     /// `None` while the log is written to.
     pub(super) log_end: Option<LogEnd>,
+}
+
+/// What persists have done since the store was opened.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct PersistUsage {
+    /// Persists that ended well.
+    pub(crate) count: u64,
+    /// How long the last of them took.
+    pub(crate) last: Duration,
+    /// Inbox entries in all heads frozen so far.
+    pub(crate) inbox_entries: u64,
 }
 
 /// How the log has ended.
@@ -99,6 +120,7 @@ impl Shared {
         Self {
             options,
             visible: AtomicU64::new(state.applied.0),
+            loaded: state.persisted,
             state: RwLock::new(state),
             store,
             log,
@@ -106,12 +128,14 @@ impl Shared {
             subscriptions: Subscriptions::default(),
             soft: Mutex::new(soft),
             soft_dirty: Mutex::default(),
+            spare_head: Mutex::default(),
             input,
             is_closed: RwLock::new(false),
             writer,
             persister,
             queue_bytes: AtomicUsize::new(0),
             sequencer_waits: AtomicBool::new(false),
+            has_failed: AtomicBool::new(false),
             failure: Mutex::default(),
             persisted: Default::default(),
         }
@@ -189,6 +213,9 @@ impl Shared {
 
     /// Why the engine stopped, if it did.
     pub(crate) fn failure(&self) -> Option<Error> {
+        if !self.has_failed.load(Ordering::SeqCst) {
+            return None;
+        }
         self.failure.lock().error.clone()
     }
 
@@ -201,6 +228,7 @@ impl Shared {
                 return;
             }
             failure.error = Some(error.clone());
+            self.has_failed.store(true, Ordering::SeqCst);
             std::mem::take(&mut failure.listeners)
         };
         tracing::error!(%error, "poisoned");

@@ -12,7 +12,7 @@
 //! - [`disk`]: files as the log sees them, [`sim`]: the same in memory, forgetting what was not synced;
 //! - `survey`: what is there, without changing it; `open`: deciding, recovering; `check`: for offline tools;
 //! - `writer`, `space` (reserved before positions are assigned), `reader`, `segment` and `sidecar` (where each record
-//!   begins), `tail` (the newest records, in memory), `fence`, `names`.
+//!   begins), `tail` (the newest records, in memory), `fence`, `names`, `counters`.
 //!
 //! Memory: the tail; offsets of the newest 5 segments, 4 bytes per record; while opening and replaying also one whole segment.
 //! File handles: the newest 64 segments.
@@ -21,6 +21,7 @@ pub mod disk;
 pub mod sim;
 
 mod check;
+mod counters;
 mod fence;
 mod names;
 mod open;
@@ -81,6 +82,7 @@ struct Shared {
     /// Ascending and without holes; never empty. The last one is written to.
     segments: RwLock<Vec<Arc<segment::Segment>>>,
     space: Mutex<space::Space>,
+    counters: counters::Counters,
     tail: tail::Tail,
 }
 

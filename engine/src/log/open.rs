@@ -95,7 +95,8 @@ fn finish(
     let space = Space::new(file, newest.name.clone(), newest.end(), allocated);
     let tail = Tail::new(options.tail_bytes_max);
     let segments = RwLock::new(segments.into_iter().map(Arc::new).collect());
-    let shared = Arc::new(Shared { disk, options, segments, space: Mutex::new(space), tail });
+    let shared =
+        Arc::new(Shared { disk, options, segments, space: Mutex::new(space), counters: Default::default(), tail });
     Ok(Opened {
         reader: LogReader { shared: shared.clone() },
         space: LogSpace { shared: shared.clone() },

@@ -86,14 +86,14 @@ impl Segment {
         table.end = end;
     }
 
-    /// Writes the sidecar. It can be made again, so that failing to is no error.
-    pub(super) fn write_sidecar(&self, disk: &dyn Disk) {
+    /// Writes the sidecar, and returns how many bytes it takes. It can be made again, so that failing to is no error.
+    pub(super) fn write_sidecar(&self, disk: &dyn Disk) -> u64 {
         let table = self.table.read();
-        if let Some(offsets) = &table.offsets
-            && let Err(error) = sidecar::write(disk, &self.name, self.header, offsets, table.end)
-        {
+        let Some(offsets) = &table.offsets else { return 0 };
+        sidecar::write(disk, &self.name, self.header, offsets, table.end).unwrap_or_else(|error| {
             tracing::warn!(segment = self.name, %error, "cannot write the sidecar of a log segment");
-        }
+            0
+        })
     }
 
     /// Forgets the offsets, which the sidecar has.

@@ -65,19 +65,21 @@ impl Sidecar {
     }
 }
 
-/// Writes the sidecar of a sealed segment.
+/// Writes the sidecar of a sealed segment, and returns how many bytes it takes.
 pub(super) fn write(
     disk: &dyn Disk,
     segment: &str,
     header: SegmentHeader,
     offsets: &[u32],
     end: u32,
-) -> io::Result<()> {
+) -> io::Result<u64> {
     let name = names::sidecar(segment);
     let temporary = names::temporary(&name);
     let file = disk.create(&temporary)?;
-    file.write_at(0, &encode(header, offsets, end))?;
-    disk.rename(&temporary, &name)
+    let bytes = encode(header, offsets, end);
+    file.write_at(0, &bytes)?;
+    disk.rename(&temporary, &name)?;
+    Ok(bytes.len() as u64)
 }
 
 fn encode(header: SegmentHeader, offsets: &[u32], end: u32) -> Vec<u8> {

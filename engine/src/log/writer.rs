@@ -133,6 +133,7 @@ impl LogWriter {
         let records = begin as u32 + FRAME_HEADER_BYTES as u32;
         self.segment.publish(group.offsets().iter().map(|offset| records + offset), (begin + bytes) as u32);
         self.shared.space.lock().written(group);
+        self.shared.counters.appended_frame(bytes);
         self.last = group.last();
         Ok(())
     }
@@ -155,7 +156,8 @@ impl LogWriter {
     /// Ends the segment and goes on in the next one, whose existence says that this one is durable as a whole.
     fn begin_segment(&mut self, file: Arc<dyn DiskFile>) -> Result<(), Error> {
         self.sync_data()?;
-        self.segment.write_sidecar(self.shared.disk.as_ref());
+        let sidecar_bytes = self.segment.write_sidecar(self.shared.disk.as_ref());
+        self.shared.counters.wrote(sidecar_bytes + SEGMENT_HEADER_BYTES as u64);
         let header = SegmentHeader { first: self.last.next(), epoch: self.epoch, salt: open::new_salt() };
         let name = names::segment(header.first, header.epoch);
         let made = || -> io::Result<()> {
@@ -177,6 +179,7 @@ impl LogWriter {
         if self.synced < self.last {
             self.file.sync().map_err(|error| io_error("sync", &self.segment.name, &error))?;
             self.synced = self.last;
+            self.shared.counters.synced();
         }
         Ok(())
     }

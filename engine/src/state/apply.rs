@@ -3,7 +3,10 @@
 //! No clock, no random numbers, no I/O, no order of a hash map. The sequencer has checked every rule before a record
 //! was written; here only what would break the state's own invariants is refused, as damage of the log.
 
-use super::{Conversation, Device, Interval, Mark, Member, OutboxEntry, Redaction, State, User};
+use super::{
+    Changed, Conversation, Device, Dirty, HEAD_POSITIONS_MAX, Interval, Mark, Member, OutboxEntry, Redaction, State,
+    User,
+};
 use highwater_proto::error::{Code, Error};
 use highwater_proto::id::{ConversationId, DeviceId, Epoch, Ordinal, Position, Seq, UserId};
 use highwater_proto::record::{Fact, Kind, Message, Mode, Record, Role, Settings};
@@ -24,6 +27,10 @@ impl State {
     pub(crate) fn apply(&mut self, record: &Record, touched: &mut Touched) -> Result<(), Error> {
         if record.position != self.applied.next() {
             return Err(inconsistent(record, format!("it follows position {}", self.applied)));
+        }
+        if record.position.0 - self.head.base().0 >= HEAD_POSITIONS_MAX {
+            let what = format!("the records above position {} are too many for one head", self.head.base());
+            return Err(Error::limit("head_positions_max", HEAD_POSITIONS_MAX, what));
         }
         self.apply_fact(record, touched)?;
         if !record.device.is_zero() {
@@ -99,6 +106,7 @@ impl State {
             return Err(inconsistent(record, format!("user id {id} is not the next or its name is taken")));
         }
         let name: Arc<str> = name.into();
+        self.dirty.name();
         self.names.users.insert(name.clone(), id);
         self.users.push(User {
             name,
@@ -107,7 +115,6 @@ impl State {
             follows: BTreeSet::new(),
             devices: Vec::new(),
         });
-        self.dirty.users.insert(id);
         Ok(())
     }
 
@@ -116,17 +123,17 @@ impl State {
             return Err(inconsistent(record, format!("conversation id {id} is not the next or its name is taken")));
         }
         let name: Arc<str> = name.into();
+        self.dirty.name();
         self.names.conversations.insert(name.clone(), id);
         self.names.conversation_names.push(name);
         self.conversations.push(None);
-        self.dirty.conversations.insert(id);
         Ok(())
     }
 
     fn register_device(&mut self, record: &Record, id: DeviceId, user: UserId, name: &str) -> Result<(), Error> {
         if let Some(device) = self.devices.get_mut((id.0 as usize).wrapping_sub(1)) {
+            self.dirty.device(id, device);
             device.registered = true;
-            self.dirty.devices.insert(id);
             return Ok(());
         }
         if id.0 as usize != self.devices.len() + 1 {
@@ -138,8 +145,17 @@ impl State {
         owner.devices.push(id);
         let name: Arc<str> = name.into();
         self.names.devices.entry(user).or_default().insert(name.clone(), id);
-        self.devices.push(Device { name, user, registered: true, last_client_seq: 0, last_position: Position::ZERO });
-        self.dirty.devices.insert(id);
+        let mut device = Device {
+            name,
+            user,
+            registered: true,
+            last_client_seq: 0,
+            last_position: Position::ZERO,
+            changed: Changed::default(),
+        };
+        self.dirty.name();
+        self.dirty.device(id, &mut device);
+        self.devices.push(device);
         Ok(())
     }
 
@@ -163,7 +179,7 @@ impl State {
                 format!("conversation {} was created before or has no name", record.conversation),
             ));
         };
-        self.conversations[index] = Some(Conversation {
+        let mut conversation = Conversation {
             name: name.clone(),
             kind,
             settings,
@@ -177,7 +193,10 @@ impl State {
             recalled: Vec::new(),
             members: BTreeMap::new(),
             active: Vec::new(),
-        });
+            changed: Changed::default(),
+        };
+        self.dirty.conversation(record.conversation, &mut conversation);
+        self.conversations[index] = Some(conversation);
         for user in members {
             self.admit(record, *user, if owner == Some(*user) { Role::Owner } else { Role::Member })?;
         }
@@ -231,6 +250,7 @@ impl State {
         if member.is_current() {
             return Ok(());
         }
+        self.dirty.member(id, user, member);
         member.role = Some(role);
         member.intervals.push(Interval { joined, left: None });
         self.member_rows += conversation.members.len() - rows_before;
@@ -240,19 +260,18 @@ impl State {
         row.conversations.insert(id);
         row.current += 1;
         if conversation.mode == Mode::Read && row.follows.insert(id) {
-            self.dirty.follows.insert((user, id));
+            self.dirty.follows(user, id);
         }
-        self.dirty.members.insert((id, user));
-        self.dirty.conversations.insert(id);
         Ok(())
     }
 
     fn dismiss(&mut self, record: &Record, user: UserId) -> Result<(), Error> {
-        let conversation = self.conversation_mut(record)?;
+        let (conversation, dirty) = self.conversation_and_dirty(record)?;
         let left = Mark { position: record.position, seq: conversation.head, ordinal: conversation.ordinal };
         let Some(member) = conversation.members.get_mut(&user).filter(|member| member.is_current()) else {
             return Err(inconsistent(record, format!("user {user} is not a member")));
         };
+        dirty.member(record.conversation, user, member);
         member.role = None;
         if let Some(interval) = member.intervals.last_mut() {
             interval.left = Some(left);
@@ -260,7 +279,6 @@ impl State {
         if let Ok(place) = conversation.active.binary_search(&user) {
             conversation.active.remove(place);
         }
-        self.dirty.members.insert((record.conversation, user));
         if let Some(row) = self.users.get_mut((user.0 as usize).wrapping_sub(1)) {
             row.current = row.current.saturating_sub(1);
         }
@@ -271,7 +289,6 @@ impl State {
     fn append(&mut self, record: &Record, touched: &mut Touched) -> Result<(), Error> {
         let id = record.conversation;
         let countable = record.fact.is_countable();
-        self.dirty.conversations.insert(id);
         let conversation = self
             .conversations
             .get_mut((id.0 as usize).wrapping_sub(1))
@@ -287,16 +304,13 @@ impl State {
                 ),
             ));
         }
+        self.dirty.conversation(id, conversation);
         conversation.head = record.seq;
         conversation.head_position = record.position;
         conversation.ordinal = ordinal;
         self.head.push_outbox(id, record.seq, OutboxEntry { position: record.position, countable });
         match conversation.mode {
-            Mode::Write => {
-                for user in &conversation.active {
-                    self.head.push_inbox(*user, record.position);
-                }
-            }
+            Mode::Write => self.head.push_inboxes(&conversation.active, record.position),
             Mode::Read => {
                 conversation.last_read_mode = record.position;
                 if let Fact::Message(message) = &record.fact {
@@ -314,12 +328,12 @@ impl State {
 
     /// Sending advances the author's own read mark.
     fn message(&mut self, record: &Record, _message: &Message) -> Result<(), Error> {
-        let conversation = self.conversation_mut(record)?;
+        let (conversation, dirty) = self.conversation_and_dirty(record)?;
         // The service may send in the name of somebody who is not a member.
         if let Some(member) = conversation.members.get_mut(&record.author).filter(|member| member.is_current()) {
+            dirty.member(record.conversation, record.author, member);
             member.own_last = record.ordinal;
             advance_read_mark(member, record.seq, record.ordinal);
-            self.dirty.members.insert((record.conversation, record.author));
         }
         Ok(())
     }
@@ -328,17 +342,17 @@ impl State {
         if target >= record.seq || target_position >= record.position {
             return Err(inconsistent(record, format!("its target {target} does not come before it")));
         }
+        self.dirty.redaction(target_position, self.redactions.get(&target_position));
         let redaction = self.redactions.entry(target_position).or_insert_with(|| Redaction::Edited(Vec::new()));
         if let Redaction::Edited(edits) = redaction {
             edits.push((record.seq, record.position));
         }
-        self.dirty.redactions.insert(target_position);
         Ok(())
     }
 
     fn recall(&mut self, record: &Record, target_position: Position, ordinal: Ordinal) -> Result<(), Error> {
+        self.dirty.redaction(target_position, self.redactions.get(&target_position));
         self.redactions.insert(target_position, Redaction::Recalled);
-        self.dirty.redactions.insert(target_position);
         let recalled = &mut self.conversation_mut(record)?.recalled;
         if let Err(place) = recalled.binary_search(&ordinal) {
             recalled.insert(place, ordinal);
@@ -351,13 +365,12 @@ impl State {
         let conversation = self.conversation_mut(record)?;
         conversation.mode = mode;
         conversation.mode_since_ms = record.time_ms;
-        self.dirty.conversations.insert(id);
         if mode == Mode::Read {
             let active = self.conversation(id).map(|conversation| conversation.active.clone()).unwrap_or_default();
             for user in active {
                 let row = self.users.get_mut((user.0 as usize).wrapping_sub(1));
                 if row.is_some_and(|row| row.follows.insert(id)) {
-                    self.dirty.follows.insert((user, id));
+                    self.dirty.follows(user, id);
                 }
             }
         }
@@ -365,28 +378,41 @@ impl State {
     }
 
     fn device_mut(&mut self, record: &Record, id: DeviceId) -> Result<&mut Device, Error> {
-        self.dirty.devices.insert(id);
-        self.devices
+        let device = self
+            .devices
             .get_mut((id.0 as usize).wrapping_sub(1))
-            .ok_or_else(|| inconsistent(record, format!("device {id} does not exist")))
+            .ok_or_else(|| inconsistent(record, format!("device {id} does not exist")))?;
+        self.dirty.device(id, device);
+        Ok(device)
     }
 
+    /// The record's conversation, whose row changes.
     fn conversation_mut(&mut self, record: &Record) -> Result<&mut Conversation, Error> {
+        Ok(self.conversation_and_dirty(record)?.0)
+    }
+
+    /// As [`State::conversation_mut`], with what members' rows are marked by.
+    fn conversation_and_dirty(&mut self, record: &Record) -> Result<(&mut Conversation, &mut Dirty), Error> {
         let id = record.conversation;
-        self.dirty.conversations.insert(id);
-        self.conversations
+        let conversation = self
+            .conversations
             .get_mut((id.0 as usize).wrapping_sub(1))
             .and_then(Option::as_mut)
-            .ok_or_else(|| inconsistent(record, format!("conversation {id} does not exist")))
+            .ok_or_else(|| inconsistent(record, format!("conversation {id} does not exist")))?;
+        self.dirty.conversation(id, conversation);
+        Ok((conversation, &mut self.dirty))
     }
 
+    /// A member's row, which changes.
     fn member_mut(&mut self, record: &Record, user: UserId) -> Result<&mut Member, Error> {
         let id = record.conversation;
-        self.dirty.members.insert((id, user));
-        self.conversation_mut(record)?
+        let (conversation, dirty) = self.conversation_and_dirty(record)?;
+        let member = conversation
             .members
             .get_mut(&user)
-            .ok_or_else(|| inconsistent(record, format!("user {user} has no row in conversation {id}")))
+            .ok_or_else(|| inconsistent(record, format!("user {user} has no row in conversation {id}")))?;
+        dirty.member(id, user, member);
+        Ok(member)
     }
 }
 

@@ -1,8 +1,10 @@
 //! A conversation's row, its members' rows, and what a member's intervals let it see.
 
+use super::Changed;
 use highwater_proto::id::{Ordinal, Position, Seq, UserId};
 use highwater_proto::record::{Kind, Mode, Role, Settings};
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 
 /// A conversation.
@@ -30,10 +32,12 @@ pub(crate) struct Conversation {
     pub(crate) members: BTreeMap<UserId, Member>,
     /// Current members, ascending.
     pub(crate) active: Vec<UserId>,
+    /// Whether the row differs from the store.
+    pub(crate) changed: Changed,
 }
 
 /// A user in a conversation.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub(crate) struct Member {
     /// `None` for a former member.
     pub(crate) role: Option<Role>,
@@ -46,6 +50,8 @@ pub(crate) struct Member {
     /// Ordinal of the last message of its own.
     pub(crate) own_last: Ordinal,
     pub(crate) muted: bool,
+    /// Whether the row differs from the store.
+    pub(crate) changed: Changed,
 }
 
 /// A time of membership: what lies in it may be seen. Both ends are included.
@@ -77,6 +83,21 @@ impl Interval {
     }
 }
 
+/// What the row says: it stands in the canonical dump.
+impl fmt::Debug for Member {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { role, intervals, read, read_ordinal, own_last, muted, changed: _ } = self;
+        f.debug_struct("Member")
+            .field("role", role)
+            .field("intervals", intervals)
+            .field("read", read)
+            .field("read_ordinal", read_ordinal)
+            .field("own_last", own_last)
+            .field("muted", muted)
+            .finish()
+    }
+}
+
 impl Member {
     /// Whether it is a member now.
     pub(crate) fn is_current(&self) -> bool {
@@ -90,6 +111,17 @@ impl Member {
 }
 
 impl Conversation {
+    /// Its row: everything but the members, who have rows of their own.
+    pub(crate) fn without_members(&self) -> Self {
+        Self {
+            members: BTreeMap::new(),
+            active: Vec::new(),
+            name: self.name.clone(),
+            recalled: self.recalled.clone(),
+            ..*self
+        }
+    }
+
     /// Whether `member` may read the record with this seq: its intervals and, while it is a member and the settings
     /// allow that, what came before the first one.
     pub(crate) fn may_read(&self, member: &Member, seq: Seq) -> bool {

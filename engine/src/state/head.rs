@@ -1,24 +1,24 @@
 //! The newest part of every timeline: what the applier appended since the last persist.
+//!
+//! Positions are kept as their distance from the head's base, in 32 bits; an outbox entry has its mark in the lowest bit.
 
+use super::lists::{Lists, Parts};
 use highwater_proto::id::{ConversationId, Position, Seq, UserId};
-use std::collections::HashMap;
+use rustc_hash::FxHashMap;
 
 /// Inboxes and outboxes since a persist.
 #[derive(Debug, Default)]
 pub(crate) struct Head {
+    /// Everything in it is above this position.
+    base: Position,
     /// Positions fanned out to a user, ascending.
-    pub(crate) inboxes: HashMap<UserId, Vec<Position>>,
+    inboxes: Lists,
     /// A conversation's newest records.
-    pub(crate) outboxes: HashMap<ConversationId, OutboxHead>,
-    /// About how much memory it takes, in bytes.
-    pub(crate) bytes: usize,
-}
-
-/// The newest records of a conversation: `entries[i]` has the seq `first + i`.
-#[derive(Debug)]
-pub(crate) struct OutboxHead {
-    pub(crate) first: Seq,
-    pub(crate) entries: Vec<OutboxEntry>,
+    outboxes: Lists,
+    /// The seq of each outbox's first entry.
+    first_seqs: FxHashMap<ConversationId, Seq>,
+    /// Entries of all inboxes.
+    inbox_entries: u64,
 }
 
 /// A record in an outbox.
@@ -29,53 +29,180 @@ pub(crate) struct OutboxEntry {
     pub(crate) countable: bool,
 }
 
-/// What a list costs besides its entries: its hash slot and header.
-const LIST_BYTES: usize = 64;
-const INBOX_ENTRY_BYTES: usize = size_of::<Position>();
-const OUTBOX_ENTRY_BYTES: usize = size_of::<OutboxEntry>();
+/// The newest records of a conversation: the i-th entry has the seq `first + i`.
+pub(crate) struct OutboxHead<'a> {
+    head: &'a Head,
+    conversation: ConversationId,
+    pub(crate) first: Seq,
+}
+
+/// Positions that one head can tell apart.
+pub(crate) const HEAD_POSITIONS_MAX: u64 = 1 << 31;
+/// What an outbox's first seq costs, in bytes.
+const FIRST_SEQ_BYTES: usize = 24;
 
 impl Head {
+    /// An empty head; everything in it will be above `base`.
+    pub(crate) fn new(base: Position) -> Self {
+        Self { base, ..Self::default() }
+    }
+
+    /// Empties it, and keeps its memory.
+    pub(crate) fn recycle(mut self, base: Position) -> Self {
+        self.inboxes.clear();
+        self.outboxes.clear();
+        self.first_seqs.clear();
+        Self { base, inbox_entries: 0, ..self }
+    }
+
+    /// Everything in it is above this position.
+    pub(crate) fn base(&self) -> Position {
+        self.base
+    }
+
+    /// Entries of all inboxes.
+    pub(crate) fn inbox_entries(&self) -> u64 {
+        self.inbox_entries
+    }
+
+    /// About how much memory it takes, in bytes.
+    pub(crate) fn bytes(&self) -> usize {
+        self.inboxes.bytes() + self.outboxes.bytes() + self.first_seqs.len() * FIRST_SEQ_BYTES
+    }
+
+    /// Appends to a user's inbox. A record reaches it once, however many reasons there are.
+    #[inline]
     pub(crate) fn push_inbox(&mut self, user: UserId, position: Position) {
-        let inbox = self.inboxes.entry(user).or_insert_with(|| {
-            self.bytes += LIST_BYTES;
-            Vec::new()
-        });
-        // A record reaches an inbox once, however many reasons there are: positions are ascending.
-        if inbox.last() != Some(&position) {
-            inbox.push(position);
-            self.bytes += INBOX_ENTRY_BYTES;
+        let is_new = self.inboxes.push(user.0, self.distance(position));
+        self.inbox_entries += u64::from(is_new);
+    }
+
+    /// Appends to the inboxes of all these users.
+    #[inline]
+    pub(crate) fn push_inboxes(&mut self, users: &[UserId], position: Position) {
+        let distance = self.distance(position);
+        // What this costs is lines that are not in the cache. Nothing here waits for another user's, so that the
+        // processor fetches several at once.
+        for user in users {
+            self.inbox_entries += u64::from(self.inboxes.push(user.0, distance));
         }
     }
 
     pub(crate) fn push_outbox(&mut self, conversation: ConversationId, seq: Seq, entry: OutboxEntry) {
-        let outbox = self.outboxes.entry(conversation).or_insert_with(|| {
-            self.bytes += LIST_BYTES;
-            OutboxHead { first: seq, entries: Vec::new() }
-        });
-        debug_assert_eq!(outbox.first.0 + outbox.entries.len() as u64, seq.0, "seqs are contiguous");
-        outbox.entries.push(entry);
-        self.bytes += OUTBOX_ENTRY_BYTES;
+        if self.outboxes.len(conversation.0) == 0 {
+            self.first_seqs.insert(conversation, seq);
+        }
+        self.outboxes.push(conversation.0, self.distance(entry.position) << 1 | u32::from(entry.countable));
     }
 
     /// A user's positions in `(after, through]`, ascending.
-    pub(crate) fn inbox(&self, user: UserId, after: Position, through: Position) -> &[Position] {
-        let Some(inbox) = self.inboxes.get(&user) else { return &[] };
-        let first = inbox.partition_point(|position| *position <= after);
-        let end = inbox.partition_point(|position| *position <= through);
-        inbox.get(first..end).unwrap_or(&[])
+    pub(crate) fn inbox(
+        &self,
+        user: UserId,
+        after: Position,
+        through: Position,
+    ) -> impl Iterator<Item = Position> + use<'_> {
+        let (after, through) = self.bounds(after, through);
+        let base = self.base.0;
+        self.inboxes
+            .parts_after(user.0, after)
+            .range(after, through)
+            .map(move |distance| Position(base + u64::from(distance)))
+    }
+
+    /// Calls `each` with every inbox, ascending.
+    pub(crate) fn each_inbox(&self, mut each: impl FnMut(UserId, &[Position])) {
+        let mut positions = Vec::new();
+        for id in self.inboxes.ids() {
+            positions.clear();
+            positions.extend(self.inboxes.parts(id).all().map(|distance| Position(self.base.0 + u64::from(distance))));
+            each(UserId(id), &positions);
+        }
+    }
+
+    /// The newest records of a conversation, if it has some here.
+    pub(crate) fn outbox(&self, conversation: ConversationId) -> Option<OutboxHead<'_>> {
+        let first = *self.first_seqs.get(&conversation)?;
+        Some(OutboxHead { head: self, conversation, first })
+    }
+
+    /// Calls `each` with every outbox, ascending: the conversation, its first seq here, and its entries.
+    pub(crate) fn each_outbox(&self, mut each: impl FnMut(ConversationId, Seq, &[OutboxEntry])) {
+        let mut entries = Vec::new();
+        for id in self.outboxes.ids().map(ConversationId) {
+            if let Some(outbox) = self.outbox(id) {
+                entries.clear();
+                entries.extend(outbox.entries());
+                each(id, outbox.first, &entries);
+            }
+        }
+    }
+
+    #[inline]
+    fn distance(&self, position: Position) -> u32 {
+        let distance = position.0 - self.base.0;
+        debug_assert!(distance < HEAD_POSITIONS_MAX, "what is too much for one head is not applied");
+        distance as u32
+    }
+
+    /// `(after, through]` as distances from the base.
+    fn bounds(&self, after: Position, through: Position) -> (u32, u32) {
+        let distance = |position: Position| position.0.saturating_sub(self.base.0).min(HEAD_POSITIONS_MAX - 1) as u32;
+        (distance(after), distance(through))
+    }
+
+    fn entry(&self, number: u32) -> OutboxEntry {
+        OutboxEntry { position: Position(self.base.0 + u64::from(number >> 1)), countable: number & 1 == 1 }
     }
 }
 
-impl OutboxHead {
-    /// The record with this seq.
-    pub(crate) fn entry(&self, seq: Seq) -> Option<OutboxEntry> {
-        self.entries.get(usize::try_from(seq.0.checked_sub(self.first.0)?).ok()?).copied()
+impl<'a> OutboxHead<'a> {
+    fn parts(&self) -> Parts<'a> {
+        self.head.outboxes.parts(self.conversation.0)
     }
 
-    /// Entries in `(after, through]`, ascending, and the seq of the first of them.
-    pub(crate) fn range(&self, after: Position, through: Position) -> (Seq, &[OutboxEntry]) {
-        let first = self.entries.partition_point(|entry| entry.position <= after);
-        let end = self.entries.partition_point(|entry| entry.position <= through);
-        (Seq(self.first.0 + first as u64), self.entries.get(first..end).unwrap_or(&[]))
+    /// The record with this seq.
+    pub(crate) fn entry(&self, seq: Seq) -> Option<OutboxEntry> {
+        let index = usize::try_from(seq.0.checked_sub(self.first.0)?).ok()?;
+        self.parts().get(index).map(|number| self.head.entry(number))
+    }
+
+    /// All entries, ascending.
+    pub(crate) fn entries(&self) -> impl Iterator<Item = OutboxEntry> + use<'a> {
+        let head = self.head;
+        self.parts().all().map(|number| head.entry(number))
+    }
+
+    /// Entries in `(after, through]`, ascending.
+    pub(crate) fn range(&self, after: Position, through: Position) -> impl Iterator<Item = OutboxEntry> + use<'a> {
+        let head = self.head;
+        let (after, through) = head.bounds(after, through);
+        // Both marks of a position lie at or below the bound of what ends with it.
+        let (after, through) = (after << 1 | 1, through << 1 | 1);
+        head.outboxes.parts_after(self.conversation.0, after).range(after, through).map(|number| head.entry(number))
+    }
+}
+
+/// Damage for tests.
+#[cfg(test)]
+impl Head {
+    pub(crate) fn rewrite_inbox(&mut self, user: UserId, change: impl FnOnce(&mut Vec<Position>)) {
+        let mut inbox: Vec<Position> = self.inbox(user, Position::ZERO, Position(u64::MAX)).collect();
+        change(&mut inbox);
+        self.inboxes.empty(user.0);
+        inbox.into_iter().for_each(|position| self.push_inbox(user, position));
+    }
+
+    pub(crate) fn rewrite_outbox(
+        &mut self,
+        conversation: ConversationId,
+        change: impl FnOnce(&mut Seq, &mut Vec<OutboxEntry>),
+    ) {
+        let outbox = self.outbox(conversation).expect("there is such an outbox");
+        let (mut first, mut entries) = (outbox.first, outbox.entries().collect());
+        change(&mut first, &mut entries);
+        self.outboxes.empty(conversation.0);
+        entries.into_iter().for_each(|entry| self.push_outbox(conversation, first, entry));
+        self.first_seqs.insert(conversation, first);
     }
 }

@@ -6,17 +6,21 @@
 
 mod apply;
 mod conversation;
+mod dirty;
 mod dump;
 mod head;
+mod lists;
 mod names;
 
 pub(crate) use apply::Touched;
 pub(crate) use conversation::{Conversation, Interval, Mark, Member};
-pub(crate) use head::{Head, OutboxEntry};
+pub(crate) use dirty::{Changed, ChangedRows, Dirty};
+pub(crate) use head::{HEAD_POSITIONS_MAX, Head, OutboxEntry};
 pub(crate) use names::Names;
 
 use highwater_proto::id::{ConversationId, DeviceId, Epoch, Incarnation, Position, Seq, UserId};
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::sync::Arc;
 
 /// What the records up to `applied` say.
@@ -69,7 +73,7 @@ pub(crate) struct User {
 }
 
 /// A device of a user.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct Device {
     pub(crate) name: Arc<str>,
     pub(crate) user: UserId,
@@ -79,6 +83,22 @@ pub(crate) struct Device {
     pub(crate) last_client_seq: u64,
     /// Position of the record with that number.
     pub(crate) last_position: Position,
+    /// Whether the row differs from the store.
+    pub(crate) changed: Changed,
+}
+
+/// What the row says: it stands in the canonical dump.
+impl fmt::Debug for Device {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { name, user, registered, last_client_seq, last_position, changed: _ } = self;
+        f.debug_struct("Device")
+            .field("name", name)
+            .field("user", user)
+            .field("registered", registered)
+            .field("last_client_seq", last_client_seq)
+            .field("last_position", last_position)
+            .finish()
+    }
 }
 
 /// What became of a message's body.
@@ -88,29 +108,6 @@ pub(crate) enum Redaction {
     Edited(Vec<(Seq, Position)>),
     /// Withdrawn, for good.
     Recalled,
-}
-
-/// Rows that differ from the store, by family.
-#[derive(Debug, Default)]
-pub(crate) struct Dirty {
-    pub(crate) users: HashSet<UserId>,
-    pub(crate) conversations: HashSet<ConversationId>,
-    pub(crate) members: HashSet<(ConversationId, UserId)>,
-    pub(crate) follows: HashSet<(UserId, ConversationId)>,
-    pub(crate) devices: HashSet<DeviceId>,
-    pub(crate) redactions: HashSet<Position>,
-}
-
-impl Dirty {
-    /// How many rows.
-    pub(crate) fn len(&self) -> usize {
-        self.users.len()
-            + self.conversations.len()
-            + self.members.len()
-            + self.follows.len()
-            + self.devices.len()
-            + self.redactions.len()
-    }
 }
 
 impl State {
@@ -133,6 +130,15 @@ impl State {
             persisted: Position::ZERO,
             dirty: Dirty::default(),
         }
+    }
+
+    /// Freezes the head and the rows that changed with it: from here on both are as they were at this moment. What there
+    /// is room for in `spare`, an old head, is used again.
+    pub(crate) fn freeze(&mut self, spare: Option<Head>) -> (Arc<Head>, ChangedRows) {
+        let empty = spare.map_or_else(|| Head::new(self.applied), |head| head.recycle(self.applied));
+        let head = Arc::new(std::mem::replace(&mut self.head, empty));
+        self.frozen = Some(head.clone());
+        (head, self.dirty.freeze())
     }
 
     /// A user that has an id.
@@ -159,6 +165,11 @@ impl State {
     /// A user's name; empty for none.
     pub(crate) fn user_name(&self, id: UserId) -> Arc<str> {
         self.user(id).map_or_else(|| Arc::from(""), |user| user.name.clone())
+    }
+
+    /// Rows in memory, whatever they are of.
+    pub(crate) fn rows(&self) -> usize {
+        self.users.len() + self.devices.len() + self.conversations.len() + self.member_rows + self.redactions.len()
     }
 
     /// The last position that a checkpoint of `epoch` may name.

@@ -6,7 +6,7 @@
 //! the head, time of the mode in ms, last position written in read mode.
 
 use super::codec::{Fields, fixed};
-use crate::state::Conversation;
+use crate::state::{Changed, Conversation};
 use highwater_proto::error::Damage;
 use highwater_proto::id::{ConversationId, Ordinal, Position, Seq, UserId};
 use highwater_proto::record::{Fanout, Kind, Mode, Settings};
@@ -95,6 +95,7 @@ pub(super) fn decode_value(name: Arc<str>, value: &[u8]) -> Result<Conversation,
         recalled: Vec::new(),
         members: BTreeMap::new(),
         active: Vec::new(),
+        changed: Changed::default(),
     };
     fields.finish()?;
     Ok(conversation)
@@ -120,6 +121,7 @@ mod tests {
             recalled: Vec::new(),
             members: BTreeMap::new(),
             active: Vec::new(),
+            changed: Changed::default(),
         }
     }
 

@@ -3,7 +3,7 @@
 //! Key: user, device. Value: flags (1 registered), last accepted `client_seq`, position of its record.
 
 use super::codec::{Fields, decode_pair_key, pair_key};
-use crate::state::Device;
+use crate::state::{Changed, Device};
 use highwater_proto::error::Damage;
 use highwater_proto::id::{DeviceId, Position, UserId};
 use highwater_proto::varint;
@@ -34,6 +34,7 @@ pub(super) fn decode_value(name: Arc<str>, user: UserId, value: &[u8]) -> Result
         return Err(Damage::new(format!("flags {flags:#x} are unknown")));
     }
     let device = Device {
+        changed: Changed::default(),
         name,
         user,
         registered: flags & REGISTERED != 0,
@@ -55,6 +56,7 @@ mod tests {
         assert_eq!(decode_key(&key(UserId(258), DeviceId(3))), Ok((UserId(258), DeviceId(3))));
         for (registered, bytes) in [(true, [1, 0xac, 2, 9]), (false, [0, 0xac, 2, 9])] {
             let device = Device {
+                changed: Changed::default(),
                 name: "d".into(),
                 user: UserId(258),
                 registered,

@@ -4,7 +4,7 @@ use super::family::Family;
 use super::names::Named;
 use super::{SoftDevice, Store};
 use super::{acknowledged, conversations, devices, follows, members, memberships, meta, names, recalled, redactions};
-use crate::state::{Conversation, State, User};
+use crate::state::{Conversation, Head, State, User};
 use highwater_proto::error::{Damage, Error};
 use highwater_proto::id::{ConversationId, DeviceId, UserId};
 use std::collections::{BTreeSet, HashMap};
@@ -67,6 +67,7 @@ impl Store {
         let applied: meta::Applied = applied.ok_or_else(|| missing(meta::APPLIED_KEY))?;
         state.applied = applied.applied;
         state.persisted = applied.applied;
+        state.head = Head::new(applied.applied);
         state.time_ms = applied.time_ms;
         state.epoch = applied.epoch;
         state.epoch_ends = applied.epoch_ends;

@@ -40,6 +40,7 @@ use family::Family;
 use highwater_proto::error::{Code, Damage, Error};
 use highwater_proto::id::Position;
 use persist::NamesStored;
+use rocksdb::statistics::StatsLevel;
 use rocksdb::{Cache, ColumnFamily, DB, InfoLogger, LogLevel, Options, ReadOptions};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -63,6 +64,8 @@ pub(crate) struct SoftDevice {
 /// An open index.
 pub(crate) struct Store {
     db: DB,
+    /// Those it was opened with: its counters hang on them.
+    options: Options,
     path: PathBuf,
     names_stored: NamesStored,
 }
@@ -80,7 +83,7 @@ impl Store {
         let cache = Cache::new_lru_cache(BLOCK_CACHE_BYTES);
         let db = DB::open_cf_descriptors(&options, path, Family::ALL.map(|family| family.descriptor(&cache)))
             .map_err(|error| open_error(path, &error))?;
-        Self::checked(db, path, found)
+        Self::checked(db, options, path, found)
     }
 
     /// Opens the index in this directory to be read, and changes nothing there.
@@ -93,14 +96,15 @@ impl Store {
         let cache = Cache::new_lru_cache(BLOCK_CACHE_BYTES);
         let families = Family::ALL.into_iter().filter(|family| found.contains(family));
         let families = families.map(|family| family.descriptor(&cache));
-        let db = DB::open_cf_descriptors_read_only(&database_options(), path, families, false)
+        let options = database_options();
+        let db = DB::open_cf_descriptors_read_only(&options, path, families, false)
             .map_err(|error| open_error(path, &error))?;
-        Self::checked(db, path, Some(found))
+        Self::checked(db, options, path, Some(found))
     }
 
     /// Refuses a format that is not ours, and an index that was complete once and lacks a family now.
-    fn checked(db: DB, path: &Path, found: Option<Vec<Family>>) -> Result<Self, Error> {
-        let store = Self { db, path: path.to_owned(), names_stored: NamesStored::default() };
+    fn checked(db: DB, options: Options, path: &Path, found: Option<Vec<Family>>) -> Result<Self, Error> {
+        let store = Self { db, options, path: path.to_owned(), names_stored: NamesStored::default() };
         let existed = |family: Family| found.as_ref().is_some_and(|found| found.contains(&family));
         if !existed(Family::Meta) {
             return Ok(store);
@@ -171,6 +175,9 @@ fn database_options() -> Options {
     options.set_skip_stats_update_on_db_open(true);
     options.set_stats_dump_period_sec(0);
     options.set_stats_persist_period_sec(0);
+    // Counters are kept per core and cost nothing to speak of; time is not measured.
+    options.enable_statistics();
+    options.set_statistics_level(StatsLevel::ExceptHistogramOrTimers);
     options.set_info_logger(InfoLogger::new_callback_logger(LogLevel::Warn, report));
     options
 }

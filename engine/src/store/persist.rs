@@ -5,12 +5,10 @@ use super::names::Named;
 use super::{SoftDevice, Store};
 use super::{acknowledged, conversations, devices, follows, inbox, members, memberships, meta, names, outbox};
 use super::{recalled, redactions};
-use crate::state::{Head, State};
+use crate::state::{ChangedRows, Head, State};
 use highwater_proto::error::{Code, Error};
 use highwater_proto::id::{ConversationId, DeviceId, Incarnation, UserId};
 use rocksdb::{FlushOptions, WriteBatch, WriteOptions};
-use std::collections::HashSet;
-use std::hash::Hash;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
@@ -88,29 +86,36 @@ impl Store {
         self.write(batch)
     }
 
-    /// Encodes the rows that are dirty in `state`, and soft state that changed; takes no lock and does no I/O.
+    /// Encodes the rows that were frozen, and soft state that changed; takes no lock and does no I/O.
     ///
-    /// Rows belong to the head that is frozen in the same moment. One set of rows at a time: the next one is made when
+    /// Rows belong to the head that was frozen in the same moment. One set of rows at a time: the next one is made when
     /// this one is persisted.
-    pub(crate) fn rows(&self, state: &State, soft: &[(DeviceId, SoftDevice)]) -> Rows {
+    pub(crate) fn rows(&self, state: &mut State, frozen: ChangedRows, soft: &[(DeviceId, SoftDevice)]) -> Rows {
+        let ChangedRows { mut conversations, members, devices, mut follows, mut redactions } = frozen;
         let mut batch = WriteBatch::default();
-        self.put_conversations(state, &mut batch);
-        self.put_members(state, &mut batch);
-        for (user, conversation) in sorted(&state.dirty.follows) {
+        conversations.sort_unstable();
+        self.put_conversations(state, &conversations, &mut batch);
+        self.put_members(state, members, &mut batch);
+        follows.sort_unstable();
+        for (user, conversation) in follows {
             let key = follows::key(user, conversation);
             match state.user(user).is_some_and(|row| row.follows.contains(&conversation)) {
                 true => batch.put_cf(self.handle(Family::Follows), key, follows::VALUE),
                 false => batch.delete_cf(self.handle(Family::Follows), key),
             }
         }
-        self.put_devices(state, soft, &mut batch);
-        for target in sorted(&state.dirty.redactions) {
-            if let Some(redaction) = state.redactions.get(&target) {
-                batch.put_cf(self.handle(Family::Redactions), redactions::key(target), redactions::value(redaction));
+        self.put_devices(state, &devices, soft, &mut batch);
+        redactions.sort_unstable();
+        redactions.dedup();
+        for target in redactions {
+            let value = state.dirty.frozen_redaction(target, state.redactions.get(&target), redactions::value);
+            if let Some(value) = value {
+                batch.put_cf(self.handle(Family::Redactions), redactions::key(target), value);
             }
         }
+        state.dirty.thaw();
         self.put_names(state, &mut batch);
-        batch.put_cf(self.handle(Family::Meta), meta::APPLIED_KEY, meta::applied_value(&state.into()));
+        batch.put_cf(self.handle(Family::Meta), meta::APPLIED_KEY, meta::applied_value(&(&*state).into()));
         Rows { batch, names: NameCounts::of(state) }
     }
 
@@ -119,65 +124,71 @@ impl Store {
     /// After an error the index on disk is as it was, but this store is not to be used any more.
     pub(crate) fn persist(&self, rows: Rows, head: &Head) -> Result<(), Error> {
         let Rows { mut batch, names } = rows;
-        let mut inboxes: Vec<_> = head.inboxes.iter().collect();
-        inboxes.sort_unstable_by_key(|(user, _)| **user);
-        for (user, positions) in inboxes {
-            for (key, value) in inbox::rows(*user, positions) {
+        head.each_inbox(|user, positions| {
+            for (key, value) in inbox::rows(user, positions) {
                 batch.put_cf(self.handle(Family::Inbox), key, value);
             }
-        }
-        let mut outboxes: Vec<_> = head.outboxes.iter().collect();
-        outboxes.sort_unstable_by_key(|(conversation, _)| **conversation);
-        for (conversation, outbox) in outboxes {
-            for (key, value) in outbox::rows(*conversation, outbox.first, &outbox.entries) {
+        });
+        head.each_outbox(|conversation, first, entries| {
+            for (key, value) in outbox::rows(conversation, first, entries) {
                 batch.put_cf(self.handle(Family::Outbox), key, value);
             }
-        }
+        });
         self.write(batch)?;
         self.names_stored.set(names);
         Ok(())
     }
 
-    fn put_conversations(&self, state: &State, batch: &mut WriteBatch) {
-        for id in sorted(&state.dirty.conversations) {
-            // A conversation that has a name and was not created yet has no row.
-            let Some(conversation) = state.conversation(id) else { continue };
-            let key = conversations::key(id);
-            batch.put_cf(self.handle(Family::Conversations), key, conversations::value(conversation));
-            if !conversation.recalled.is_empty() {
-                let value = recalled::value(&conversation.recalled);
-                batch.put_cf(self.handle(Family::Recalled), recalled::key(id), value);
+    fn put_conversations(&self, state: &mut State, frozen: &[ConversationId], batch: &mut WriteBatch) {
+        for id in frozen {
+            let row = state.conversations.get_mut((id.0 as usize).wrapping_sub(1)).and_then(Option::as_mut);
+            let row = row.expect("a conversation that changed exists");
+            let (value, recalled) = state.dirty.frozen_conversation(*id, row, |row| {
+                let recalled = (!row.recalled.is_empty()).then(|| recalled::value(&row.recalled));
+                (conversations::value(row), recalled)
+            });
+            batch.put_cf(self.handle(Family::Conversations), conversations::key(*id), value);
+            if let Some(recalled) = recalled {
+                batch.put_cf(self.handle(Family::Recalled), recalled::key(*id), recalled);
             }
         }
     }
 
-    fn put_members(&self, state: &State, batch: &mut WriteBatch) {
-        let member = |conversation: ConversationId, user: UserId| state.conversation(conversation)?.members.get(&user);
-        let mut pairs = sorted(&state.dirty.members);
-        for (conversation, user) in pairs.iter().copied() {
-            if let Some(member) = member(conversation, user) {
-                batch.put_cf(self.handle(Family::Members), members::key(conversation, user), members::value(member));
-            }
+    fn put_members(&self, state: &mut State, mut frozen: Vec<(ConversationId, UserId)>, batch: &mut WriteBatch) {
+        frozen.sort_unstable();
+        let mut memberships = Vec::with_capacity(frozen.len());
+        for (conversation, user) in frozen {
+            let row = state.conversations.get_mut((conversation.0 as usize).wrapping_sub(1)).and_then(Option::as_mut);
+            let row = row.and_then(|row| row.members.get_mut(&user)).expect("a member that changed has a row");
+            let (member, membership) = state
+                .dirty
+                .frozen_member((conversation, user), row, |row| (members::value(row), memberships::value(row)));
+            batch.put_cf(self.handle(Family::Members), members::key(conversation, user), member);
+            memberships.push((memberships::key(user, conversation), membership));
         }
-        pairs.sort_unstable_by_key(|(conversation, user)| (*user, *conversation));
-        for (conversation, user) in pairs {
-            if let Some(member) = member(conversation, user) {
-                let key = memberships::key(user, conversation);
-                batch.put_cf(self.handle(Family::Memberships), key, memberships::value(member));
-            }
+        memberships.sort_unstable();
+        for (key, value) in memberships {
+            batch.put_cf(self.handle(Family::Memberships), key, value);
         }
     }
 
-    fn put_devices(&self, state: &State, soft: &[(DeviceId, SoftDevice)], batch: &mut WriteBatch) {
-        let mut rows: Vec<_> = state
-            .dirty
-            .devices
-            .iter()
-            .filter_map(|id| state.device(*id).map(|device| (device.user, *id, device)))
-            .collect();
-        rows.sort_unstable_by_key(|(user, id, _)| (*user, *id));
-        for (user, id, device) in rows {
-            batch.put_cf(self.handle(Family::Devices), devices::key(user, id), devices::value(device));
+    fn put_devices(
+        &self,
+        state: &mut State,
+        frozen: &[DeviceId],
+        soft: &[(DeviceId, SoftDevice)],
+        batch: &mut WriteBatch,
+    ) {
+        let mut rows = Vec::with_capacity(frozen.len());
+        for id in frozen {
+            let row = state.devices.get_mut((id.0 as usize).wrapping_sub(1)).expect("a device that changed exists");
+            let user = row.user;
+            let value = state.dirty.frozen_device(*id, row, devices::value);
+            rows.push((devices::key(user, *id), value));
+        }
+        rows.sort_unstable();
+        for (key, value) in rows {
+            batch.put_cf(self.handle(Family::Devices), key, value);
         }
         let mut soft: Vec<_> = soft.iter().filter(|(id, _)| state.device(*id).is_some()).collect();
         soft.sort_unstable_by_key(|(id, _)| *id);
@@ -226,10 +237,4 @@ impl Store {
             attempt += 1;
         }
     }
-}
-
-fn sorted<T: Copy + Ord + Hash>(rows: &HashSet<T>) -> Vec<T> {
-    let mut rows: Vec<T> = rows.iter().copied().collect();
-    rows.sort_unstable();
-    rows
 }

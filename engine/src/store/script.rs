@@ -1,7 +1,7 @@
 //! What tests of the index and of its agreement with the log share: a history with a bit of everything.
 
 use super::{SoftDevice, Store};
-use crate::state::{Dirty, State, Touched};
+use crate::state::{State, Touched};
 use highwater_proto::id::{ConversationId, DeviceId, Epoch, Incarnation, Ordinal, Position, Seq, UserId};
 use highwater_proto::record::{Fact, Fanout, Kind, Message, Mode, Record, Role, Settings};
 use std::collections::HashMap;
@@ -82,10 +82,10 @@ pub(crate) fn apply(state: &mut State, records: &[Record]) {
 
 /// What the engine does at a freeze and after it.
 pub(crate) fn persist(store: &Store, state: &mut State, soft: &[(DeviceId, SoftDevice)]) {
-    let rows = store.rows(state, soft);
-    state.dirty = Dirty::default();
-    let head = std::mem::take(&mut state.head);
+    let (head, changed) = state.freeze(None);
+    let rows = store.rows(state, changed, soft);
     store.persist(rows, &head).expect("persisting");
+    state.frozen = None;
     state.persisted = state.applied;
 }
 

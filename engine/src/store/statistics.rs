@@ -1,4 +1,4 @@
-//! What the index looks like inside: for `inspect` and `verify`, which read it as a whole.
+//! What the index looks like inside: for `inspect` and `verify`, which read it as a whole; and what it has cost so far.
 
 use super::family::Family;
 use super::{Store, inbox, outbox};
@@ -6,6 +6,7 @@ use crate::reach::Reach;
 use crate::state::OutboxEntry;
 use highwater_proto::error::{Damage, Error};
 use highwater_proto::id::{ConversationId, Position, Seq, UserId};
+use rocksdb::statistics::Ticker;
 
 /// A family's size.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,6 +19,21 @@ pub(crate) struct FamilyStatistics {
     pub(crate) rows: u64,
     /// Their size, in bytes.
     pub(crate) bytes: u64,
+}
+
+/// What the index has done since it was opened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct IndexUsage {
+    /// Bytes written by flushes.
+    pub(crate) flush_bytes: u64,
+    /// Bytes written by compactions.
+    pub(crate) compaction_bytes: u64,
+    /// Blocks found in the cache.
+    pub(crate) cache_hits: u64,
+    /// Blocks that were not.
+    pub(crate) cache_misses: u64,
+    /// Bytes of blocks found in the cache.
+    pub(crate) cache_bytes_read: u64,
 }
 
 /// A chunk of a timeline.
@@ -34,6 +50,18 @@ pub(crate) struct Chunk {
 }
 
 impl Store {
+    /// What was done since the index was opened. Cheap.
+    pub(crate) fn usage(&self) -> IndexUsage {
+        let count = |ticker| self.options.get_ticker_count(ticker);
+        IndexUsage {
+            flush_bytes: count(Ticker::FlushWriteBytes),
+            compaction_bytes: count(Ticker::CompactWriteBytes),
+            cache_hits: count(Ticker::BlockCacheHit),
+            cache_misses: count(Ticker::BlockCacheMiss),
+            cache_bytes_read: count(Ticker::BlockCacheBytesRead),
+        }
+    }
+
     /// All families with their sizes. Reads the properties of every table file.
     pub(crate) fn statistics(&self) -> Result<Vec<FamilyStatistics>, Error> {
         let files = self.db.live_files().map_err(|error| self.error(&error))?;

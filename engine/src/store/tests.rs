@@ -1,9 +1,9 @@
 //! The index against the state it was made from: persisted, reopened, cut off, damaged.
 
 use super::script::{ALICE, BOB, CAROL, CHANNEL, GROUP, INCARNATION, apply, open, persist, varied};
-use super::{SoftDevice, Store};
+use super::{Rows, SoftDevice, Store};
 use crate::reach::Reach;
-use crate::state::{OutboxEntry, State};
+use crate::state::{Head, OutboxEntry, State};
 use highwater_proto::error::{Code, Error};
 use highwater_proto::id::{ConversationId, DeviceId, Incarnation, Ordinal, Position, Seq, UserId};
 use highwater_proto::record::Record;
@@ -18,7 +18,7 @@ fn everything(store: &Store, state: &State) -> Result<String, Error> {
     let (all, through) = (usize::MAX, state.persisted);
     for user in (1..).map(UserId).take(state.users.len()) {
         let mut inbox = store.inbox_after(user, Position::ZERO, through, all, Reach::Disk)?;
-        inbox.extend_from_slice(state.head.inbox(user, Position::ZERO, Position(u64::MAX)));
+        inbox.extend(state.head.inbox(user, Position::ZERO, Position(u64::MAX)));
         writeln!(text, "inbox {user} {inbox:?}").expect("a string");
     }
     for conversation in (1..).map(ConversationId).take(state.conversations.len()) {
@@ -27,12 +27,18 @@ fn everything(store: &Store, state: &State) -> Result<String, Error> {
             .into_iter()
             .map(|(_, entry)| entry)
             .collect();
-        if let Some(head) = state.head.outboxes.get(&conversation) {
-            outbox.extend_from_slice(&head.entries);
+        if let Some(head) = state.head.outbox(conversation) {
+            outbox.extend(head.entries());
         }
         writeln!(text, "outbox {conversation} {outbox:?}").expect("a string");
     }
     Ok(text)
+}
+
+/// The rows that changed, encoded.
+fn rows(store: &Store, state: &mut State) -> Rows {
+    let (_, changed) = state.freeze(None);
+    store.rows(state, changed, &[])
 }
 
 /// What `records` lead to, without any index.
@@ -115,7 +121,7 @@ fn without_a_persist_nothing_changes() {
     persist(&store, &mut state, &[]);
     apply(&mut state, &records[50..]);
     // Encoding rows writes nothing: the process may end between that and the persist.
-    let rows = store.rows(&state, &[]);
+    let rows = rows(&store, &mut state);
     drop((rows, store));
     let (store, state) = open(directory.path());
     assert_eq!(everything(&store, &state).expect("reading"), expected(&records[..50]));
@@ -149,7 +155,7 @@ fn a_persist_that_fails_leaves_the_one_before() {
     apply(&mut state, &records[50..]);
     // No file can be made where the index was.
     fs::rename(&path, &elsewhere).expect("renaming");
-    let error = store.persist(store.rows(&state, &[]), &state.head).expect_err("there is no directory");
+    let error = store.persist(rows(&store, &mut state), &Head::default()).expect_err("there is no directory");
     assert_eq!(error.code, Code::Io, "{error}");
     drop(store);
     fs::rename(&elsewhere, &path).expect("renaming");
@@ -174,10 +180,10 @@ fn a_history_begins_once() {
 
 /// A conversation whose records stand at positions 3, 6, 9, ..., in chunks as `persists` cut them.
 fn outbox(path: &Path, persists: &[usize]) -> (Store, Vec<(Seq, OutboxEntry)>) {
-    let (store, state) = open(path);
+    let (store, mut state) = open(path);
     let mut entries = Vec::new();
     for count in persists {
-        let mut head = crate::state::Head::default();
+        let mut head = Head::default();
         // Neighbours in the order of keys, to be told apart from it.
         for (conversation, distance) in [(GROUP, 1), (CHANNEL, 0), (ConversationId(3), 2)] {
             for index in 0..*count {
@@ -189,9 +195,13 @@ fn outbox(path: &Path, persists: &[usize]) -> (Store, Vec<(Seq, OutboxEntry)>) {
         }
         let first = entries.len();
         entries.extend(
-            head.outboxes[&CHANNEL].entries.iter().zip(first as u64 + 1..).map(|(entry, seq)| (Seq(seq), *entry)),
+            head.outbox(CHANNEL)
+                .expect("entries")
+                .entries()
+                .zip(first as u64 + 1..)
+                .map(|(entry, seq)| (Seq(seq), entry)),
         );
-        store.persist(store.rows(&state, &[]), &head).expect("persisting");
+        store.persist(rows(&store, &mut state), &head).expect("persisting");
     }
     (store, entries)
 }
@@ -239,18 +249,18 @@ fn outboxes_are_read_from_any_place() {
 fn inboxes_are_read_from_any_place() {
     for persists in [&[1][..], &[511], &[512], &[513], &[1025], &[1, 700, 3, 512, 40]] {
         let directory = tempfile::tempdir().expect("a directory");
-        let (store, state) = open(directory.path());
+        let (store, mut state) = open(directory.path());
         let mut positions = Vec::new();
         for count in persists {
-            let mut head = crate::state::Head::default();
+            let mut head = Head::default();
             for index in 0..*count {
                 let position = Position((positions.len() + index + 1) as u64 * 3);
                 for (user, distance) in [(ALICE, 1), (BOB, 0), (CAROL, 2)] {
                     head.push_inbox(user, Position(position.0 + distance));
                 }
             }
-            positions.extend_from_slice(&head.inboxes[&BOB]);
-            store.persist(store.rows(&state, &[]), &head).expect("persisting");
+            positions.extend(head.inbox(BOB, Position::ZERO, Position(u64::MAX)));
+            store.persist(rows(&store, &mut state), &head).expect("persisting");
         }
         let end = positions.len() as u64 * 3;
         for after in (0..=end + 4).map(Position) {

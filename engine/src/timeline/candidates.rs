@@ -165,13 +165,13 @@ impl Lowest {
     }
 
     fn offer_inbox(&mut self, head: &Head, user: UserId) {
-        self.offer(head.inbox(user, self.after, self.bound).iter().copied());
+        self.offer(head.inbox(user, self.after, self.bound));
     }
 
     fn offer_outbox(&mut self, head: &Head, pull: &Pull) {
-        let Some(outbox) = head.outboxes.get(&pull.conversation) else { return };
-        let (_, entries) = outbox.range(pull.after, pull.through.min(self.bound));
-        self.offer(entries.iter().map(|entry| entry.position));
+        let Some(outbox) = head.outbox(pull.conversation) else { return };
+        let entries = outbox.range(pull.after, pull.through.min(self.bound));
+        self.offer(entries.map(|entry| entry.position));
     }
 
     /// Sorts the positions and drops doubles and what is above the lowest.

@@ -91,10 +91,10 @@ impl Cap {
                 self.note(state, id, conversation.ordinal);
             } else {
                 let heads = state.frozen.as_deref().into_iter().chain([&state.head]);
-                let mut outboxes = heads.filter_map(|head| head.outboxes.get(&id));
+                let mut outboxes = heads.filter_map(|head| head.outbox(id));
                 let beyond = outboxes.find_map(|outbox| {
-                    let (_, entries) = outbox.range(self.through, conversation.head_position);
-                    entries.first().map(|entry| entry.position)
+                    let first = outbox.range(self.through, conversation.head_position).next();
+                    first.map(|entry| entry.position)
                 });
                 probes.push(Probe { conversation: id, beyond });
             }

@@ -56,11 +56,12 @@ pub(super) fn positions(
 }
 
 fn in_head(head: &Head, conversation: ConversationId, seq: Seq) -> Option<OutboxEntry> {
-    head.outboxes.get(&conversation)?.entry(seq)
+    head.outbox(conversation)?.entry(seq)
 }
 
 fn range_of_head(head: &Head, conversation: ConversationId, first: Seq, last: Seq) -> Vec<(Seq, Position)> {
-    let Some(outbox) = head.outboxes.get(&conversation) else { return Vec::new() };
-    let start = first.max(outbox.first);
-    (start.0..=last.0).map_while(|seq| Some((Seq(seq), outbox.entry(Seq(seq))?.position))).collect()
+    let Some(outbox) = head.outbox(conversation) else { return Vec::new() };
+    let entries = (outbox.first.0..).map(Seq).zip(outbox.entries());
+    let wanted = entries.skip_while(|(seq, _)| *seq < first).take_while(|(seq, _)| *seq <= last);
+    wanted.map(|(seq, entry)| (seq, entry.position)).collect()
 }

@@ -9,7 +9,7 @@ use highwater_proto::id::{ConversationId, Position, Seq, UserId};
 pub(crate) fn whole_inbox(view: &View<'_>, user: UserId) -> Result<Vec<Position>, Error> {
     let (newest, frozen, persisted, applied) = {
         let state = view.state.read();
-        let newest = state.head.inbox(user, Position::ZERO, state.applied).to_vec();
+        let newest: Vec<Position> = state.head.inbox(user, Position::ZERO, state.applied).collect();
         (newest, state.frozen.clone(), state.persisted, state.applied)
     };
     let mut inbox = view.store.inbox_after(user, Position::ZERO, persisted, usize::MAX, view.reach)?;
@@ -32,7 +32,7 @@ pub(crate) fn whole_outbox(view: &View<'_>, conversation: ConversationId) -> Res
 }
 
 fn entries(head: &Head, conversation: ConversationId) -> Vec<(Seq, Position, bool)> {
-    let Some(outbox) = head.outboxes.get(&conversation) else { return Vec::new() };
+    let Some(outbox) = head.outbox(conversation) else { return Vec::new() };
     let seqs = (outbox.first.0..).map(Seq);
-    seqs.zip(&outbox.entries).map(|(seq, entry)| (seq, entry.position, entry.countable)).collect()
+    seqs.zip(outbox.entries()).map(|(seq, entry)| (seq, entry.position, entry.countable)).collect()
 }

@@ -10,6 +10,7 @@
 mod command;
 mod delta;
 mod framing;
+mod prepared;
 mod question;
 mod session;
 
@@ -19,6 +20,7 @@ pub use command::{
 };
 pub use delta::{Conversation, Delta, Gap, Range, Record, Reset, kind};
 pub use framing::{FrameError, FrameReader, encode_frame};
+pub use prepared::{PreparedDelta, PreparedRecord, ReceiptFrame};
 pub use question::{
     Answer, ConversationsQuery, Device, DevicesQuery, HistoryQuery, Member, MembersQuery, Query, query,
 };

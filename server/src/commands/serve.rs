@@ -6,13 +6,12 @@ use highwater_server::config::{Config, DurabilityName, Overrides};
 use highwater_server::{Server, StartError};
 use std::io::{IsTerminal, Write};
 use std::net::SocketAddr;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
-
-/// Threads that serve connections; reads of the store and the engine's own threads come on top.
-const WORKER_THREADS: usize = 2;
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
@@ -66,11 +65,26 @@ pub(crate) fn run(arguments: Arguments) -> ExitCode {
         Ok(config) => config,
         Err(error) => return fail(exit_code(&error), error),
     };
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(WORKER_THREADS).enable_all().build();
-    match runtime {
+    match runtime() {
         Ok(runtime) => runtime.block_on(serve(config)),
         Err(error) => fail(FAILED, format!("the system gives no threads: {error}")),
     }
+}
+
+/// The threads that serve connections; reads of the store and the engine's own threads come on top.
+///
+/// On two processors one thread does more than two: the engine wants the other one, and tasks that never change threads
+/// are woken without a system call.
+fn runtime() -> std::io::Result<Runtime> {
+    let processors = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    let mut builder = match processors {
+        0..=2 => tokio::runtime::Builder::new_current_thread(),
+        _ => tokio::runtime::Builder::new_multi_thread(),
+    };
+    if processors > 2 {
+        builder.worker_threads(processors - 1);
+    }
+    builder.enable_all().build()
 }
 
 async fn serve(config: Config) -> ExitCode {

@@ -63,8 +63,26 @@ impl Speaker {
     }
 }
 
+/// The name that a session used last, so that one who writes to the same place again needs no new one.
+#[derive(Default)]
+pub(crate) struct LastName(Option<Arc<str>>);
+
+impl LastName {
+    fn shared(&mut self, name: String) -> Arc<str> {
+        match &self.0 {
+            Some(last) if **last == *name => last.clone(),
+            _ => self.0.insert(name.into()).clone(),
+        }
+    }
+}
+
 /// The engine's command for a call. `Subscribe` is none, and refused.
-pub(crate) fn command(call: Call, speaker: &Speaker, session: Option<SendSession>) -> Result<Command, Error> {
+pub(crate) fn command(
+    call: Call,
+    speaker: &Speaker,
+    session: Option<SendSession>,
+    last_name: &mut LastName,
+) -> Result<Command, Error> {
     check_sizes(&call)?;
     let numbered = || {
         session.ok_or_else(|| {
@@ -72,7 +90,7 @@ pub(crate) fn command(call: Call, speaker: &Speaker, session: Option<SendSession
         })
     };
     Ok(match call {
-        Call::Send(message) => send(message, numbered()?)?,
+        Call::Send(message) => send(message, numbered()?, last_name)?,
         Call::Edit(edit) => Command::Edit {
             session: numbered()?,
             client_seq: edit.client_seq,
@@ -134,41 +152,28 @@ pub(crate) fn command(call: Call, speaker: &Speaker, session: Option<SendSession
 /// Refuses what is too large to be kept until the engine looks at it: what [`units`] and the engine's queue do not count
 /// has to be short.
 fn check_sizes(call: &Call) -> Result<(), Error> {
-    let mut strings: Vec<&str> = Vec::new();
-    let mut lists: Vec<&[String]> = Vec::new();
-    match call {
-        Call::Send(send) => {
-            strings.extend([send.to.as_str(), &send.conversation]);
-            lists.push(&send.mentions);
-        }
-        Call::Edit(edit) => strings.push(&edit.conversation),
-        Call::Recall(recall) => strings.push(&recall.conversation),
-        Call::Create(new) => {
-            strings.extend([new.conversation.as_str(), &new.owner]);
-            lists.push(&new.members);
-        }
-        Call::Add(change) | Call::Remove(change) => {
-            strings.push(&change.conversation);
-            lists.push(&change.members);
-        }
-        Call::Join(target) | Call::Leave(target) => strings.push(&target.conversation),
-        Call::Role(change) => strings.extend([change.conversation.as_str(), &change.user]),
-        Call::Settings(change) => strings.push(&change.conversation),
-        Call::Mute(change) => strings.push(&change.conversation),
-        Call::Read(mark) => strings.push(&mark.conversation),
-        Call::Revoke(revoke) => strings.push(&revoke.device),
-        Call::CreateUser(new) => strings.push(&new.user),
-        Call::Subscribe(_) => {}
-    }
-    if let Some(list) = lists.iter().find(|list| list.len() > MEMBERS_PER_CHANGE_MAX) {
+    let (names, list): ([&str; 2], &[String]) = match call {
+        Call::Send(send) => ([&send.to, &send.conversation], &send.mentions),
+        Call::Edit(edit) => ([&edit.conversation, ""], &[]),
+        Call::Recall(recall) => ([&recall.conversation, ""], &[]),
+        Call::Create(new) => ([&new.conversation, &new.owner], &new.members),
+        Call::Add(change) | Call::Remove(change) => ([&change.conversation, ""], &change.members),
+        Call::Join(target) | Call::Leave(target) => ([&target.conversation, ""], &[]),
+        Call::Role(change) => ([&change.conversation, &change.user], &[]),
+        Call::Settings(change) => ([&change.conversation, ""], &[]),
+        Call::Mute(change) => ([&change.conversation, ""], &[]),
+        Call::Read(mark) => ([&mark.conversation, ""], &[]),
+        Call::Revoke(revoke) => ([&revoke.device, ""], &[]),
+        Call::CreateUser(new) => ([&new.user, ""], &[]),
+        Call::Subscribe(_) => ([""; 2], &[]),
+    };
+    if list.len() > MEMBERS_PER_CHANGE_MAX {
         let given = format!("{} users are named", list.len());
         return Err(Error::limit("members_per_change_max", MEMBERS_PER_CHANGE_MAX as u64, given));
     }
-    strings.extend(lists.into_iter().flatten().map(String::as_str));
-    match strings.iter().find(|name| name.len() > ID_BYTES_MAX) {
-        Some(name) => {
-            Err(Error::limit("id_bytes_max", ID_BYTES_MAX as u64, format!("a name has {} bytes", name.len())))
-        }
+    let mut lengths = names.iter().map(|name| name.len()).chain(list.iter().map(String::len));
+    match lengths.find(|length| *length > ID_BYTES_MAX) {
+        Some(length) => Err(Error::limit("id_bytes_max", ID_BYTES_MAX as u64, format!("a name has {length} bytes"))),
         None => Ok(()),
     }
 }
@@ -198,10 +203,10 @@ pub(crate) fn start(subscribe: &wire::Subscribe) -> Result<Start, Error> {
     }
 }
 
-fn send(message: wire::Send, session: SendSession) -> Result<Command, Error> {
+fn send(message: wire::Send, session: SendSession, last_name: &mut LastName) -> Result<Command, Error> {
     let destination = match (message.to.is_empty(), message.conversation.is_empty()) {
-        (false, true) => Destination::User(message.to.into()),
-        (true, false) => Destination::Conversation(message.conversation.into()),
+        (false, true) => Destination::User(last_name.shared(message.to)),
+        (true, false) => Destination::Conversation(last_name.shared(message.conversation)),
         _ => return Err(Error::new(Code::InvalidArgument, "a message names either a user or a conversation")),
     };
     Ok(Command::Send(Send {

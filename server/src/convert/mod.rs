@@ -3,7 +3,7 @@
 mod incoming;
 mod outgoing;
 
-pub(crate) use incoming::{Speaker, command, start, units};
+pub(crate) use incoming::{LastName, Speaker, command, start, units};
 pub(crate) use outgoing::{conversation, delta, device, member, outcome, record};
 
 use highwater_proto::record::{Fanout, Kind, Role};

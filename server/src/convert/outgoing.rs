@@ -7,7 +7,7 @@ use highwater_engine::entry::{Body, ConversationView, Delta, DeviceView, Entry, 
 use highwater_proto::error::{Code, Error};
 use highwater_proto::id::Seq;
 use highwater_proto::record::Settings;
-use highwater_proto::wire::{self, kind, response};
+use highwater_proto::wire::{self, PreparedDelta, PreparedRecord, kind, response};
 use std::sync::Arc;
 
 /// The answer to a request.
@@ -106,13 +106,14 @@ fn names(names: Vec<Arc<str>>) -> Vec<String> {
 }
 
 /// A delta.
-pub(crate) fn delta(delta: Delta) -> wire::Delta {
-    wire::Delta {
+pub(crate) fn delta(delta: Delta) -> PreparedDelta {
+    let records = delta.records.into_iter().map(prepared).collect();
+    let rest = wire::Delta {
         from: delta.from.0,
         to: delta.to.0,
         checkpoint: delta.checkpoint.map_or(Bytes::new(), |checkpoint| checkpoint.encode().into()),
         caught_up: delta.caught_up,
-        records: delta.records.into_iter().map(record).collect(),
+        records: Vec::new(),
         gaps: delta
             .gaps
             .into_iter()
@@ -124,6 +125,18 @@ pub(crate) fn delta(delta: Delta) -> wire::Delta {
             .collect(),
         reset: delta.reset.map(|reason| wire::Reset { reason: reason.as_str().to_owned() }),
         conversations: delta.conversations.into_iter().map(conversation).collect(),
+    };
+    PreparedDelta { rest, records }
+}
+
+/// A record as it stands in deltas, encoded once for all its readers where they see the same.
+fn prepared(mut entry: Entry) -> PreparedRecord {
+    let common = std::mem::take(&mut entry.common);
+    match common.encoded() {
+        Some(place) => {
+            PreparedRecord::from_bytes(place.get_or_init(|| PreparedRecord::new(&record(entry)).into_bytes()).clone())
+        }
+        None => PreparedRecord::new(&record(entry)),
     }
 }
 

@@ -4,13 +4,17 @@ use super::*;
 use bytes::Bytes;
 use highwater_engine::command::{Create, Receipt};
 use highwater_engine::entry::{Body, Common, Entry, Start, What};
-use highwater_engine::{Caller, Command, Outcome};
+use highwater_engine::{Caller, Command, Outcome, SendSession};
 use highwater_proto::checkpoint::Checkpoint;
 use highwater_proto::error::{Code, Error};
 use highwater_proto::id::{Epoch, Incarnation, Position, Seq};
 use highwater_proto::record::Settings;
 use highwater_proto::wire::{self, kind, request::Call, response};
 use std::sync::Arc;
+
+fn command(call: Call, speaker: &Speaker, session: Option<SendSession>) -> Result<Command, Error> {
+    super::command(call, speaker, session, &mut LastName::default())
+}
 
 fn user() -> Speaker {
     Speaker::User("ann".into())

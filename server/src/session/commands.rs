@@ -1,7 +1,8 @@
 //! The command stream, inwards: requests go to the engine in the order in which they came.
 
 use super::{AbortOnDrop, End, Session, deltas, draining, now_ms, protocol};
-use crate::convert;
+use crate::convert::{self, LastName};
+use highwater_engine::Outcome;
 use highwater_proto::checkpoint::Checkpoint;
 use highwater_proto::error::{Code, Error};
 use highwater_proto::wire::{
@@ -17,6 +18,7 @@ const READ_BYTES: usize = 64 << 10;
 pub(super) struct CommandStream {
     pub(super) receive: RecvStream,
     pub(super) frames: FrameReader,
+    pub(super) last_name: LastName,
 }
 
 /// Reads frames until the stream ends, or until one that cannot be gone on from.
@@ -26,7 +28,7 @@ pub(super) async fn read(session: &Arc<Session>, stream: &mut CommandStream) -> 
         loop {
             match stream.frames.next::<ClientFrame>() {
                 Ok(Some(frame)) => {
-                    if let Err(error) = take(session, &mut subscriber, frame).await {
+                    if let Err(error) = take(session, &mut subscriber, &mut stream.last_name, frame).await {
                         return error.into();
                     }
                 }
@@ -43,10 +45,15 @@ pub(super) async fn read(session: &Arc<Session>, stream: &mut CommandStream) -> 
     }
 }
 
-async fn take(session: &Arc<Session>, subscriber: &mut Subscriber<'_>, frame: ClientFrame) -> Result<(), Error> {
+async fn take(
+    session: &Arc<Session>,
+    subscriber: &mut Subscriber<'_>,
+    last_name: &mut LastName,
+    frame: ClientFrame,
+) -> Result<(), Error> {
     match frame.body {
         Some(client_frame::Body::Request(request)) => {
-            submit(session, subscriber, request).await;
+            submit(session, subscriber, last_name, request).await;
             Ok(())
         }
         Some(client_frame::Body::Token(token)) => renew(session, &token.token),
@@ -57,7 +64,7 @@ async fn take(session: &Arc<Session>, subscriber: &mut Subscriber<'_>, frame: Cl
 }
 
 /// Hands a request to the engine, whose threads answer it.
-async fn submit(session: &Session, subscriber: &mut Subscriber<'_>, request: Request) {
+async fn submit(session: &Session, subscriber: &mut Subscriber<'_>, last_name: &mut LastName, request: Request) {
     let id = request.id;
     let outbox = &session.outbox;
     let units = request.call.as_ref().map_or(1, |call| convert::units(call, outbox.units_max()));
@@ -73,14 +80,17 @@ async fn submit(session: &Session, subscriber: &mut Subscriber<'_>, request: Req
                 Err(error) => refuse(&error),
             };
         }
-        Some(call) => convert::command(call, &session.speaker, session.numbering),
+        Some(call) => convert::command(call, &session.speaker, session.numbering, last_name),
     };
     let completion = outbox.clone();
     let submitted = command.and_then(|command| {
-        session
-            .shared
-            .engine
-            .submit(command, Box::new(move |result| completion.answer(id, units, convert::outcome(result))))
+        session.shared.engine.submit(
+            command,
+            Box::new(move |result| match result {
+                Ok(Outcome::Receipt(receipt)) => completion.receipt(id, units, &receipt),
+                other => completion.answer(id, units, convert::outcome(other)),
+            }),
+        )
     });
     if let Err(error) = submitted {
         refuse(&error);

@@ -4,17 +4,19 @@
 //! between catching up and live. It holds one delta at a time and reads the next one only when the peer has taken this
 //! one: a slow device gets larger deltas, not a longer queue.
 
+use super::handover::Bell;
 use super::{Session, Shared};
 use crate::convert;
+use highwater_engine::Engine;
 use highwater_engine::entry::{Cursor, Delta, Start, SyncLimits};
 use highwater_proto::error::{Code, Error};
 use highwater_proto::limits::{DELTA_RECORDS_MAX, WIRE_FRAME_BYTES_MAX};
-use highwater_proto::wire::{self, Subscribe, Subscribed, encode_frame};
+use highwater_proto::wire::{PreparedDelta, Subscribe, Subscribed, encode_frame};
 use prost::Message;
 use quinn::{SendStream, VarInt, WriteError};
+use std::pin::pin;
 use std::sync::Arc;
-use tokio::sync::Notify;
-use tokio::time::{Duration, Instant, timeout_at};
+use tokio::time::{Duration, Instant, sleep_until};
 
 /// Below commands and their answers, above queries.
 const PRIORITY: i32 = 1;
@@ -59,34 +61,45 @@ async fn run(
     start: Start,
     subscribe: &Subscribe,
 ) -> Result<(), Stop> {
-    let woken = Arc::new(Notify::new());
-    let wake = woken.clone();
-    let _subscription = session.shared.engine.subscribe(&user, Arc::new(move || wake.notify_one()))?;
+    let bell = Arc::new(Bell::default());
+    let (rung, handover) = (bell.clone(), session.shared.handover.clone());
+    let _subscription = session.shared.engine.subscribe(&user, Arc::new(move || rung.ring(&handover)))?;
     let mut stream = DeltaStream::open(session).await?;
     stream.write(&subscribed).await?;
     let mut reader = Reader::new(session.shared.clone(), user, start, subscribe);
     let mut told = Told::new(session.shared.timeouts.quiet);
+    let mut quiet = pin!(sleep_until(told.next_empty));
     loop {
         let delta = reader.next().await?;
-        let caught_up = delta.caught_up;
+        let caught_up = delta.rest.caught_up;
         if let Some(delta) = told.worth_telling(delta) {
-            stream.write(&delta).await?;
+            stream.write_delta(delta).await?;
         }
         if !caught_up {
+            // One who has missed much does not keep the others from their turns.
+            tokio::task::yield_now().await;
             continue;
         }
         if !subscribe.live {
             return stream.finish().await;
         }
-        // Woken without need: there is something to read, or it is time for an empty delta.
         loop {
-            if timeout_at(told.next_empty, woken.notified()).await.is_ok() {
-                break;
-            }
-            told.put_off();
-            if session.shared.engine.visible().0 > told.to {
-                told.empty_is_due = true;
-                break;
+            tokio::select! {
+                biased;
+                () = bell.rung() => break,
+                () = &mut quiet => {
+                    if Instant::now() < told.next_empty {
+                        // It was told something since; the timer is only set when it runs out.
+                        quiet.as_mut().reset(told.next_empty);
+                        continue;
+                    }
+                    told.put_off();
+                    quiet.as_mut().reset(told.next_empty);
+                    if session.shared.engine.visible().0 > told.to {
+                        told.empty_is_due = true;
+                        break;
+                    }
+                }
             }
         }
     }
@@ -118,32 +131,56 @@ impl Reader {
 
     /// The next delta, which fits a frame: the engine counts bodies and names, but neither gaps nor ranges. If those
     /// make it too long, fewer records are taken.
-    async fn next(&mut self) -> Result<wire::Delta, Error> {
+    async fn next(&mut self) -> Result<PreparedDelta, Error> {
         let mut limits = self.limits;
         loop {
-            let (user, place) = (self.user.clone(), self.place);
-            let read = move |engine: &highwater_engine::Engine| {
-                let visible = engine.visible();
-                let mut delta = match place {
-                    Place::Start(start) => engine.sync(&user, start, limits)?,
-                    Place::Cursor(cursor) => engine.sync_next(&user, cursor, limits)?,
-                };
-                // What became visible during the read is new, not missed: else a busy store would never be caught up
-                // with. A snapshot that is not complete has no checkpoint.
-                delta.caught_up |= delta.checkpoint.is_some() && delta.to >= visible;
-                Ok(converted(delta))
-            };
-            let (delta, next, count) = self.shared.read(read).await?;
-            if delta.encoded_len() <= WIRE_FRAME_BYTES_MAX {
+            let (delta, next, count) = self.read(limits).await?;
+            let size = delta.encoded_len();
+            if size <= WIRE_FRAME_BYTES_MAX {
                 self.place = Place::Cursor(next);
                 return Ok(delta);
             }
-            let size = delta.encoded_len();
             limits = fewer(limits, count).ok_or_else(|| {
                 Error::limit("wire_frame_bytes_max", WIRE_FRAME_BYTES_MAX as u64, format!("a delta has {size} bytes"))
             })?;
         }
     }
+
+    /// What is new is in memory, and read here and now; what is not is read where waiting for the disk delays nobody.
+    async fn read(&self, limits: SyncLimits) -> Result<(PreparedDelta, Cursor, usize), Error> {
+        let place = self.place;
+        let found = up_to_date(&self.shared.engine, |engine| match place {
+            Place::Start(start) => engine.try_sync(&self.user, start, limits),
+            Place::Cursor(cursor) => engine.try_sync_next(&self.user, cursor, limits),
+        })?;
+        if let Some(delta) = found {
+            return Ok(converted(delta));
+        }
+        let user = self.user.clone();
+        // Boxed, for its size: most sessions never get here.
+        let read = self.shared.read(move |engine| {
+            let delta = up_to_date(engine, |engine| match place {
+                Place::Start(start) => engine.sync(&user, start, limits).map(Some),
+                Place::Cursor(cursor) => engine.sync_next(&user, cursor, limits).map(Some),
+            })?;
+            delta.map(converted).ok_or_else(|| Error::new(Code::Busy, "the store was not read"))
+        });
+        Box::pin(read).await
+    }
+}
+
+/// A delta that has caught up if it has reached what was visible when the read began. What became visible meanwhile is
+/// new, not missed: else a busy store would never be caught up with. A snapshot that is not complete has no checkpoint.
+fn up_to_date(
+    engine: &Engine,
+    read: impl FnOnce(&Engine) -> Result<Option<Delta>, Error>,
+) -> Result<Option<Delta>, Error> {
+    let visible = engine.visible();
+    let mut found = read(engine)?;
+    if let Some(delta) = &mut found {
+        delta.caught_up |= delta.checkpoint.is_some() && delta.to >= visible;
+    }
+    Ok(found)
 }
 
 /// Limits for half of what was in a delta that is too long for a frame; `None` if it cannot be halved.
@@ -153,7 +190,7 @@ fn fewer(limits: SyncLimits, count: usize) -> Option<SyncLimits> {
 }
 
 /// A delta for the wire, the cursor after it, and how many records or conversations it has.
-fn converted(delta: Delta) -> (wire::Delta, Cursor, usize) {
+fn converted(delta: Delta) -> (PreparedDelta, Cursor, usize) {
     let count = delta.records.len() + delta.conversations.len();
     let next = delta.next;
     (convert::delta(delta), next, count)
@@ -183,11 +220,10 @@ impl Told {
     }
 
     /// The delta as it is to be sent, or nothing if it says nothing.
-    fn worth_telling(&mut self, mut delta: wire::Delta) -> Option<wire::Delta> {
-        let is_empty = delta.records.is_empty()
-            && delta.gaps.is_empty()
-            && delta.conversations.is_empty()
-            && delta.reset.is_none();
+    fn worth_telling(&mut self, prepared: PreparedDelta) -> Option<PreparedDelta> {
+        let PreparedDelta { rest: mut delta, records } = prepared;
+        let is_empty =
+            records.is_empty() && delta.gaps.is_empty() && delta.conversations.is_empty() && delta.reset.is_none();
         let is_news = delta.caught_up && !self.caught_up || self.empty_is_due && delta.to > self.to;
         if is_empty && !is_news {
             self.from.get_or_insert(delta.from);
@@ -199,7 +235,7 @@ impl Told {
         self.caught_up = delta.caught_up;
         self.empty_is_due = false;
         self.put_off();
-        Some(delta)
+        Some(PreparedDelta { rest: delta, records })
     }
 }
 
@@ -222,6 +258,11 @@ impl DeltaStream {
         Ok(self.send.write_chunk(frame.into()).await?)
     }
 
+    async fn write_delta(&mut self, delta: PreparedDelta) -> Result<(), Stop> {
+        let mut pieces = delta.into_frame().map_err(Error::from)?;
+        Ok(self.send.write_all_chunks(&mut pieces).await?)
+    }
+
     async fn finish(mut self) -> Result<(), Stop> {
         self.finished = self.send.finish().is_ok();
         Ok(())
@@ -240,9 +281,13 @@ impl Drop for DeltaStream {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use highwater_proto::wire::{self, PreparedRecord};
 
-    fn delta(from: u64, to: u64, records: usize, caught_up: bool) -> wire::Delta {
-        wire::Delta { from, to, caught_up, records: vec![wire::Record::default(); records], ..Default::default() }
+    fn delta(from: u64, to: u64, records: usize, caught_up: bool) -> PreparedDelta {
+        PreparedDelta {
+            rest: wire::Delta { from, to, caught_up, ..Default::default() },
+            records: vec![PreparedRecord::new(&wire::Record::default()); records],
+        }
     }
 
     #[test]
@@ -273,7 +318,7 @@ mod tests {
         ];
         for ((from, to, records, caught_up), expected) in steps {
             let sent = told.worth_telling(delta(from, to, records, caught_up));
-            assert_eq!(sent.map(|delta| (delta.from, delta.to)), expected, "({from}, {to}]");
+            assert_eq!(sent.map(|delta| (delta.rest.from, delta.rest.to)), expected, "({from}, {to}]");
         }
         assert!(told.worth_telling(delta(80, 90, 0, true)).is_none());
         // A page that was not the last is followed by word that there is no more, even if the last one is empty.
@@ -284,7 +329,7 @@ mod tests {
         assert!(busy.worth_telling(delta(30, 40, 0, true)).is_none());
         told.empty_is_due = true;
         let sent = told.worth_telling(delta(90, 100, 0, true)).expect("a quiet device is moved on");
-        assert_eq!((sent.from, sent.to), (80, 100));
+        assert_eq!((sent.rest.from, sent.rest.to), (80, 100));
         told.empty_is_due = true;
         assert!(told.worth_telling(delta(100, 100, 0, true)).is_none(), "there is nothing to move on to");
     }

@@ -7,7 +7,7 @@ use super::commands::CommandStream;
 use super::outbox::Outbox;
 use super::{Ending, Session, Shared, draining, now_ms, protocol};
 use crate::auth::{Identity, Scope};
-use crate::convert::Speaker;
+use crate::convert::{LastName, Speaker};
 use crate::limits::{CONNECTION_WINDOW_BYTES, HELLO_BYTES_MAX, QUERIES_AT_ONCE_MAX};
 use highwater_engine::command::OpenSession;
 use highwater_engine::{Command, Outcome, SendSession};
@@ -56,7 +56,7 @@ pub(super) async fn open(
             frames.set_bytes_max(WIRE_FRAME_BYTES_MAX);
             connection.set_receive_window(VarInt::from_u32(CONNECTION_WINDOW_BYTES));
             connection.set_max_concurrent_bi_streams(VarInt::from_u32(1 + QUERIES_AT_ONCE_MAX));
-            Ok((session, CommandStream { receive, frames }, send))
+            Ok((session, CommandStream { receive, frames, last_name: LastName::default() }, send))
         }
         Err(error) => Err(Refused { send: Some(send), error }),
     }
@@ -97,7 +97,10 @@ async fn session(shared: &Arc<Shared>, connection: &Connection, hello: Hello) ->
         false => None,
     };
     let limits = shared.engine.limits();
-    let outbox = Arc::new(Outbox::new(u32::try_from(limits.commands_in_flight_max).unwrap_or(u32::MAX)));
+    let outbox = Arc::new(Outbox::new(
+        u32::try_from(limits.commands_in_flight_max).unwrap_or(u32::MAX),
+        shared.handover.clone(),
+    ));
     let welcome = Welcome {
         incarnation: shared.engine.incarnation().0.to_vec().into(),
         user: speaker.user_name().to_owned(),

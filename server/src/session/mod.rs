@@ -6,6 +6,7 @@
 
 mod commands;
 mod deltas;
+mod handover;
 mod hello;
 mod outbox;
 mod queries;
@@ -14,6 +15,7 @@ use crate::auth::{Identity, TokenKeys};
 use crate::config::Timeouts;
 use crate::convert::Speaker;
 use commands::CommandStream;
+pub(crate) use handover::Handover;
 use highwater_engine::command::Completion;
 use highwater_engine::{Command, Engine, Outcome, SendSession};
 use highwater_proto::error::{Code, Error};
@@ -43,6 +45,8 @@ pub(crate) struct Shared {
     pub(crate) draining: watch::Receiver<bool>,
     /// Bounds the reads of the store that run at once.
     pub(crate) reads: Arc<Semaphore>,
+    /// Wakes the sessions that the engine has something for.
+    pub(crate) handover: Arc<Handover>,
 }
 
 impl Shared {

@@ -50,7 +50,12 @@ pub(crate) struct Site {
 
 impl Site {
     fn trust(&self) -> Trust {
-        Trust::Pinned(vec![CertificateHash::of_pem(&self.dev_file("certificate.pem")).unwrap()])
+        Trust::Pinned(vec![self.pin()])
+    }
+
+    /// By which the server's certificate is known.
+    pub(crate) fn pin(&self) -> CertificateHash {
+        CertificateHash::of_pem(&self.dev_file("certificate.pem")).unwrap()
     }
 
     /// A file that the server made for those on its machine.
@@ -218,7 +223,7 @@ impl Server {
         soon("the server's end", tokio::task::spawn_blocking(move || child.wait())).await.unwrap().unwrap()
     }
 
-    fn pid(&self) -> u32 {
+    pub(crate) fn pid(&self) -> u32 {
         self.child.as_ref().expect("it runs").id()
     }
 

@@ -97,6 +97,8 @@ pub(crate) enum Command {
     Replay(Replay),
     /// Write a made-up data set
     Sample(Sample),
+    /// Load a server as a workload file says, measure it, and check what arrives
+    Bench(Bench),
 }
 
 #[derive(Args, Debug)]
@@ -319,6 +321,16 @@ pub(crate) struct Sample {
     pub(crate) out: PathBuf,
 }
 
+#[derive(Args, Debug)]
+pub(crate) struct Bench {
+    /// The workload (TOML, or JSON): who there is, what they send, how fast and for how long
+    #[arg(long, value_name = "FILE")]
+    pub(crate) workload: PathBuf,
+    /// Write the report as JSON
+    #[arg(long, value_name = "FILE")]
+    pub(crate) report: Option<PathBuf>,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -374,6 +386,8 @@ mod tests {
             ("hw replay --events e --members m --verify-users all --sessions 1", true),
             ("hw replay --events e --members m --verify-users 0", false),
             ("hw replay --events e --members m --sessions 0", false),
+            ("hw bench --workload w --report r --json", true),
+            ("hw bench", false),
             ("hw --dev d --pin 00 sync", false),
             ("hw", false),
         ] {

@@ -223,17 +223,27 @@ impl Login {
         }
     }
 
+    /// Whether it has tokens for every user.
+    pub(crate) fn mints_tokens(&self) -> bool {
+        matches!(self.tokens, Tokens::Minted(_))
+    }
+
     /// A client that is not connected yet.
     pub(crate) fn builder(&self, kind: SessionKind) -> ClientBuilder {
         let device = self.user.is_some().then_some(self.device.as_str());
+        self.builder_for(self.user.as_deref(), device, kind)
+    }
+
+    /// A client of any user, or of nobody. A token that was given is good for its own user only, or a service's.
+    pub(crate) fn builder_for(&self, user: Option<&str>, device: Option<&str>, kind: SessionKind) -> ClientBuilder {
         match &self.tokens {
-            Tokens::Minted(dev) => dev.builder(Some(&self.server), self.user.as_deref(), device, kind),
+            Tokens::Minted(dev) => dev.builder(Some(&self.server), user, device, kind),
             Tokens::Given { token, trust, is_service } => {
                 let mut builder = Client::builder(&self.server).trust(trust.clone()).token(token).session(kind);
                 if let Some(device) = device {
                     builder = builder.device(device);
                 }
-                match &self.user {
+                match user {
                     Some(user) if *is_service => builder.as_user(user),
                     _ => builder,
                 }

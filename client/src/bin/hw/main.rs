@@ -2,11 +2,14 @@
 //!
 //! - [`args`]: what may be written; [`failure`]: errors and exit codes; [`output`], [`json`], [`text`]: what is printed.
 //! - [`connect`]: which server, and as whom; [`command`]: what each command does.
-//! - [`replay`]: plays a data set and verifies what arrives; [`sample`]: makes one up.
+//! - [`replay`]: plays a data set and verifies what arrives; [`sample`]: makes one up; [`bench`]: loads a server and
+//!   measures it; [`crowd`]: what they share.
 
 mod args;
+mod bench;
 mod command;
 mod connect;
+mod crowd;
 mod failure;
 mod json;
 mod output;

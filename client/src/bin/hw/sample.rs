@@ -198,14 +198,26 @@ fn text(random: &mut Random) -> Option<String> {
     if random.below(100) == 0 {
         text.push(' ');
     }
-    while text.len() < length {
-        text.push_str(WORDS[random.below(WORDS.len())]);
-        text.push(if random.below(60) == 0 { '\n' } else { ' ' });
-    }
+    say(random, &mut text, length);
     if random.below(100) != 0 {
         text.pop();
     }
     Some(text)
+}
+
+/// At least so many bytes of invented text.
+pub(crate) fn words(random: &mut Random, bytes: usize) -> Vec<u8> {
+    let mut text = String::with_capacity(bytes + 16);
+    say(random, &mut text, bytes);
+    text.into_bytes()
+}
+
+/// Adds words until the text has at least so many bytes.
+fn say(random: &mut Random, text: &mut String, bytes: usize) {
+    while text.len() < bytes {
+        text.push_str(WORDS[random.below(WORDS.len())]);
+        text.push(if random.below(60) == 0 { '\n' } else { ' ' });
+    }
 }
 
 /// The value at a share, straight between the points of `curve`.

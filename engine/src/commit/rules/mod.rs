@@ -25,7 +25,7 @@ use highwater_proto::error::{Code, Error};
 use highwater_proto::id::{ConversationId, DeviceId, Ordinal, Position, Seq, UserId};
 use highwater_proto::limits::WRITE_MEMBERS_MAX;
 use highwater_proto::record::{Fact, Fanout, Mode, Role};
-use std::collections::HashMap;
+use rustc_hash::FxHashMap;
 use std::sync::Arc;
 
 /// What is to be done about a command.
@@ -81,7 +81,11 @@ pub(crate) struct Target {
 }
 
 /// The newest send session of each device.
-pub(crate) type Generations = HashMap<DeviceId, u64>;
+pub(crate) type Generations = FxHashMap<DeviceId, u64>;
+
+/// Canonical direct conversations that were used lately, by their two users as author and other: what spares making and
+/// looking up their names.
+pub(crate) type Directs = FxHashMap<(UserId, UserId), ConversationId>;
 
 /// What a verdict is derived from.
 #[derive(Clone, Copy)]
@@ -89,6 +93,7 @@ pub(crate) struct Rules<'a> {
     pub(crate) known: Known<'a>,
     pub(crate) options: &'a Options,
     pub(crate) generations: &'a Generations,
+    pub(crate) directs: &'a Directs,
     /// The time that an accepted record would get.
     pub(crate) time_ms: u64,
     /// The command's target, once loaded.
@@ -143,11 +148,15 @@ impl<'a> Rules<'a> {
     /// A conversation whose barriers are all applied.
     fn conversation(&self, name: &str) -> Step<(ConversationId, &'a Conversation)> {
         let id = self.known.conversation_id(name).ok_or_else(|| not_found(name))?;
+        self.current(id).ok_or_else(|| not_found(name))?.map(|conversation| (id, conversation))
+    }
+
+    /// A created conversation whose barriers are all applied.
+    fn current(&self, id: ConversationId) -> Option<Step<&'a Conversation>> {
         if !self.known.is_past_barriers(id) {
-            return Err(Verdict::Wait);
+            return Some(Err(Verdict::Wait));
         }
-        let conversation = self.known.state.conversation(id).ok_or_else(|| not_found(name))?;
-        Ok((id, conversation))
+        self.known.state.conversation(id).map(Ok)
     }
 
     /// A conversation of which nothing is in flight: what a barrier needs.

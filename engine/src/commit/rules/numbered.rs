@@ -18,18 +18,20 @@ impl<'a> Rules<'a> {
             let what = format!("{} mentions were given", send.mentions.len());
             return Err(Verdict::Refuse(Error::limit("mentions_max", MENTIONS_MAX as u64, what)));
         }
-        let name = match &send.destination {
-            Destination::Conversation(name) => name.clone(),
-            Destination::User(other) => {
-                let own = self.known.state.user_name(send.session.user);
-                let name: Arc<str> = direct_name(&own, other).into();
-                if self.known.conversation_id(&name).is_none() {
-                    return self.send_first(send, other, name);
+        let (id, conversation) = match &send.destination {
+            Destination::Conversation(name) => self.conversation(name)?,
+            Destination::User(other) => match self.known_direct(send.session.user, other) {
+                Some((id, conversation)) => (id, conversation?),
+                None => {
+                    let own = self.known.state.user_name(send.session.user);
+                    let name: Arc<str> = direct_name(&own, other).into();
+                    if self.known.conversation_id(&name).is_none() {
+                        return self.send_first(send, other, name);
+                    }
+                    self.conversation(&name)?
                 }
-                name
-            }
+            },
         };
-        let (id, conversation) = self.conversation(&name)?;
         self.may_post(conversation, &send.session)?;
         if let Some(quote) = send.quote {
             self.may_quote(conversation, send.session.user, quote)?;
@@ -43,6 +45,13 @@ impl<'a> Rules<'a> {
             }
         }
         Ok(Verdict::Accept(vec![message(send, id, mentions)], Answer::Receipt))
+    }
+
+    /// The canonical conversation of two users, if it was used lately.
+    fn known_direct(&self, user: UserId, other: &str) -> Option<(ConversationId, Step<&'a Conversation>)> {
+        let other = self.known.state.names.user(other)?;
+        let id = *self.directs.get(&(user, other))?;
+        Some((id, self.current(id)?))
     }
 
     /// The first message of a canonical direct conversation: it comes into being in the same frame.

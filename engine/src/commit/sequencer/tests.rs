@@ -13,6 +13,7 @@ use crate::store::Store;
 use highwater_proto::id::{Incarnation, UserId};
 use highwater_proto::limits::Limits;
 use highwater_proto::record::Kind;
+use std::collections::HashMap;
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
@@ -114,7 +115,7 @@ fn a_read_mark_that_is_no_advance_reaches_no_device() {
     bench.apply(&read);
     let inbox = |bench: &Bench| {
         let state = bench.shared.state.read();
-        state.head.inbox(UserId(1), Position::ZERO, state.applied).to_vec()
+        state.head.inbox(UserId(1), Position::ZERO, state.applied).collect::<Vec<_>>()
     };
     let before = inbox(&bench);
     assert_eq!(before.last(), Some(&read.records[0].position));

@@ -12,7 +12,7 @@ use crate::Engine;
 use crate::command::{Caller, Command, Create, Destination, OpenSession, Outcome, Receipt, Send, SendSession};
 use crate::entry::{Body, Cursor, Delta, Entry, Gap, HistoryRange, Start, SyncLimits, What};
 use crate::options::{Durability, Options};
-use crate::state::Conversation;
+use crate::state::{Changed, Conversation};
 use highwater_proto::checkpoint::Checkpoint;
 use highwater_proto::error::Code;
 use highwater_proto::id::{Ordinal, Position, Seq, UserId};
@@ -37,6 +37,7 @@ pub(super) fn conversation(last_read_mode: Position) -> Conversation {
         recalled: Vec::new(),
         members: BTreeMap::new(),
         active: Vec::new(),
+        changed: Changed::default(),
     }
 }
 

@@ -9,7 +9,7 @@ use crate::args::{Cli, Command};
 use crate::connect::{Acting, Login};
 use crate::failure::Failure;
 use crate::output::Output;
-use crate::{replay, sample};
+use crate::{bench, replay, sample};
 
 /// Runs the command to its end.
 pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
@@ -42,6 +42,7 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Devices(devices) => read::devices(&login(Acting::User)?, &devices, &mut output).await?,
         Command::Replay(options) => replay::run(&cli.global, &options, &mut output).await?,
         Command::Sample(options) => sample::run(&options)?,
+        Command::Bench(options) => bench::run(&cli.global, &options, &mut output).await?,
     }
     output.flush()
 }

@@ -4,6 +4,7 @@
 //! what lets an interrupted replay go on where it was.
 
 use super::source::Source;
+use crate::crowd::groups::Group;
 
 /// The messages of a source that go out, and their order.
 #[derive(Debug)]
@@ -54,6 +55,13 @@ impl Plan {
     /// How many messages go out.
     pub(crate) fn len(&self) -> usize {
         self.source.messages.len()
+    }
+
+    /// A conversation as it is made.
+    pub(crate) fn group(&self, number: usize) -> Group {
+        let source = &self.source.conversations[number];
+        let members = source.members.iter().map(|user| self.source.users[*user as usize].clone()).collect();
+        Group { id: source.id.clone(), members, fanout: None }
     }
 
     /// The author of a message.

@@ -1,5 +1,6 @@
 //! What a replay came to, for people and for programs.
 
+use crate::crowd::table::two_lines;
 use serde::Serialize;
 use std::fmt;
 
@@ -84,11 +85,7 @@ fn percentile_ms(sorted_us: &[u32], percent: usize) -> f64 {
 impl fmt::Display for Report {
     /// A table of two lines.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let columns = self.columns();
-        let width = |(name, value): &(&str, String)| name.len().max(value.len());
-        let heads: Vec<String> = columns.iter().map(|column| format!("{:>1$}", column.0, width(column))).collect();
-        let values: Vec<String> = columns.iter().map(|column| format!("{:>1$}", column.1, width(column))).collect();
-        write!(f, "{}\n{}", heads.join("  "), values.join("  "))
+        f.write_str(&two_lines(&self.columns()))
     }
 }
 

@@ -1,13 +1,13 @@
 //! Sends a plan's messages: one loop that owns the [`Schedule`], and a task for each session.
 
 use super::plan::Plan;
-use super::progress::Progress;
 use super::schedule::{Action, Schedule};
-use super::{Connector, SILENCE_MAX};
+use crate::crowd::progress::Progress;
+use crate::crowd::{Connector, SILENCE_MAX, Unanswered, opened};
 use crate::failure::Failure;
-use highwater_client::{Client, ConnectionState, Message, Numbered, Quote, Receipt, Recipient, Sending, StateWatch};
+use highwater_client::{Client, ConnectionState, Message, Numbered, Quote, Recipient, Session as Opened};
 use highwater_proto::error::{Code, Error};
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
 use tokio::sync::mpsc;
@@ -109,9 +109,8 @@ struct Session {
     reports: mpsc::Sender<Event>,
 }
 
-/// A message that was not acknowledged yet.
+/// What is known of a message that was not acknowledged yet.
 struct Waiting {
-    sending: Sending,
     since: Instant,
     number: u32,
 }
@@ -131,24 +130,23 @@ impl Session {
         let source = &self.plan.source;
         let client = connector.sender(&source.users[self.author as usize], &source.device).start()?;
         let mut states = client.state();
-        let last = self.opened(&mut states).await?;
+        let last = self.known(&opened(&mut states).await?)?;
         self.report(Event::Opened { author: self.author, last }).await;
-        let mut waiting: VecDeque<Waiting> = VecDeque::new();
+        let mut waiting: Unanswered<Waiting> = Unanswered::default();
         loop {
             tokio::select! {
                 order = orders.recv() => match order {
                     Some(messages) => self.enqueue(&client, &messages, &mut waiting).await?,
                     None => break,
                 },
-                receipt = first(&mut waiting) => {
+                answers = waiting.answers() => for (receipt, Waiting { since, number }) in answers {
                     let receipt = receipt?;
-                    let Some(Waiting { since, number, .. }) = waiting.pop_front() else { continue };
                     if receipt.client_seq != u64::from(number) {
                         return Err(unexpected(number, receipt.client_seq));
                     }
                     let latency_us = u32::try_from(since.elapsed().as_micros()).unwrap_or(u32::MAX);
                     self.report(Event::Acknowledged { author: self.author, number, latency_us }).await;
-                }
+                },
                 state = states.changed() => match state {
                     Some(ConnectionState::Connected(_)) => self.report(Event::Reconnected).await,
                     Some(ConnectionState::Closed { reason: Some(reason) }) => return Err(reason),
@@ -166,16 +164,8 @@ impl Session {
         Ok(())
     }
 
-    /// Waits for the session, however often connecting fails; the loop decides when that takes too long.
-    async fn opened(&self, states: &mut StateWatch) -> Result<u32, Error> {
-        let session = loop {
-            match states.connected().await {
-                Ok(session) => break session,
-                Err(error) if matches!(states.current(), ConnectionState::Closed { .. }) => return Err(error),
-                // That one attempt failed says nothing about the next one.
-                Err(_) => drop(states.changed().await),
-            }
-        };
+    /// How many of the author's messages the server has.
+    fn known(&self, session: &Opened) -> Result<u32, Error> {
         let own = self.plan.by_author[self.author as usize].len();
         match u32::try_from(session.last_client_seq) {
             Ok(last) if last as usize <= own => Ok(last),
@@ -186,7 +176,7 @@ impl Session {
         }
     }
 
-    async fn enqueue(&self, client: &Client, messages: &[u32], waiting: &mut VecDeque<Waiting>) -> Result<(), Error> {
+    async fn enqueue(&self, client: &Client, messages: &[u32], waiting: &mut Unanswered<Waiting>) -> Result<(), Error> {
         for index in messages {
             let message = &self.plan.source.messages[*index as usize];
             let conversation = self.plan.source.conversations[message.conversation as usize].id.clone();
@@ -199,7 +189,7 @@ impl Session {
             });
             let since = Instant::now();
             let sending = client.enqueue(command).await?;
-            waiting.push_back(Waiting { sending, since, number: self.plan.numbers[*index as usize] });
+            waiting.push(sending, Waiting { since, number: self.plan.numbers[*index as usize] });
         }
         Ok(())
     }
@@ -212,14 +202,6 @@ impl Session {
     fn explain(&self, mut error: Error) -> Failure {
         error.message = format!("{:?}: {}", self.plan.source.users[self.author as usize], error.message);
         error.into()
-    }
-}
-
-/// The receipt of the first message that waits; without one, waits for ever.
-async fn first(waiting: &mut VecDeque<Waiting>) -> Result<Receipt, Error> {
-    match waiting.front_mut() {
-        Some(first) => first.sending.receipt().await,
-        None => std::future::pending().await,
     }
 }
 

@@ -2,9 +2,9 @@
 
 use super::compare::{Comparison, Outcome};
 use super::plan::Plan;
-use super::progress::Progress;
-use super::{Connector, SILENCE_MAX};
 use crate::args::VerifyUsers;
+use crate::crowd::progress::Progress;
+use crate::crowd::{Connector, SILENCE_MAX};
 use crate::failure::Failure;
 use crate::random::Random;
 use highwater_client::{Event, Start, SubscribeOptions};

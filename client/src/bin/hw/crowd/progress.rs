@@ -1,4 +1,4 @@
-//! How far a replay has got: a bar on a terminal, else a line now and then.
+//! How far the work has got: a bar on a terminal, else a line now and then.
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::{IsTerminal, Write};

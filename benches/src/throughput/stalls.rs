@@ -1,0 +1,180 @@
+//! Who waits for whom: sends while a persist runs, and direct messages while a large group receives a burst.
+
+use crate::context::{Context, Failure};
+use crate::load::{Scene, Strategy, Target, bodies};
+use crate::report::{Bound, Report, Table};
+use crate::stats::Latencies;
+use crate::store::{Bench, Done, drive, message, name, send, submit};
+use crate::workload::Density;
+use bytes::Bytes;
+use highwater_engine::command::Destination;
+use highwater_engine::options::Durability;
+use highwater_engine::proto::record::Kind;
+use highwater_engine::{Command, Options};
+use parking_lot::Mutex;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc::sync_channel;
+use std::time::{Duration, Instant};
+
+pub(super) fn run(context: &Context, report: &mut Report) -> Result<(), Failure> {
+    persists(context, report)?;
+    bursts(context, report)
+}
+
+/// Acknowledgements while a persist runs against those outside, realistic density, 64 in flight.
+fn persists(context: &Context, report: &mut Report) -> Result<(), Failure> {
+    let bodies = bodies(super::BODY_BYTES, context.seed);
+    let users = context.pick(Density::Realistic.users(), 1 << 14);
+    let scene = Scene::direct(users, context.seed);
+    let mut target = Target::open(context, Strategy::Write(Durability::Power), &scene, &bodies)?;
+    let engine = target.bench().ok_or("the target is an engine")?.engine.clone();
+    let split = Arc::new(Split::default());
+    let cycles = context.pick(4, 2);
+    let mut persist_ms = Vec::new();
+    for _ in 0..cycles {
+        // As many messages as an hour brings.
+        let until = Instant::now() + context.budget / 40;
+        drive(1_024, 2 * users as u64, until, |_, done| target.send(done))?;
+        let until = Instant::now() + context.budget / 60;
+        drive_split(&mut target, &split, until)?;
+        let (engine, persisting) = (engine.clone(), split.clone());
+        let persist = std::thread::spawn(move || {
+            let began = Instant::now();
+            persisting.is_persisting.store(true, Ordering::SeqCst);
+            let done = engine.persist();
+            persisting.is_persisting.store(false, Ordering::SeqCst);
+            done.map(|()| began.elapsed())
+        });
+        while !persist.is_finished() {
+            drive_split(&mut target, &split, Instant::now() + Duration::from_millis(20))?;
+        }
+        let took = persist.join().map_err(|_| "the persisting thread panicked")??;
+        persist_ms.push(took.as_secs_f64() * 1e3);
+        drive_split(&mut target, &split, until.max(Instant::now()) + took)?;
+    }
+    let (during, outside) = (split.during.lock(), split.outside.lock());
+    let mut table = Table::new(
+        format!(
+            "acknowledgements, 64 in flight, {users} users, with a persist of {} ms",
+            crate::stats::Sample::new(persist_ms).median().round()
+        ),
+        &["when", "n", "p50 µs", "p99 µs", "p999 µs", "max µs"],
+    );
+    for (when, latencies) in [("outside", &*outside), ("during", &*during)] {
+        table.row([
+            when.into(),
+            latencies.count().into(),
+            latencies.p50_us().into(),
+            latencies.p99_us().into(),
+            latencies.p999_us().into(),
+            latencies.max_us().into(),
+        ]);
+    }
+    report.table(table);
+    let ratio = during.p999_us() / outside.p999_us();
+    report.check("commit stalls: p999 of acks during a persist against outside", ratio, Bound::AtMost(2.0));
+    Ok(())
+}
+
+/// Latencies by whether a persist ran at any time between submission and answer.
+#[derive(Default)]
+struct Split {
+    is_persisting: AtomicBool,
+    during: Mutex<Latencies>,
+    outside: Mutex<Latencies>,
+}
+
+fn drive_split(target: &mut Target, split: &Arc<Split>, until: Instant) -> Result<(), Failure> {
+    drive(64, u64::MAX, until, |_, done| {
+        let (split, began) = (split.clone(), Instant::now());
+        let was_persisting = split.is_persisting.load(Ordering::Relaxed);
+        let done: Done = Box::new(move |is_ok| {
+            let is_during = was_persisting || split.is_persisting.load(Ordering::Relaxed);
+            let side = if is_during { &split.during } else { &split.outside };
+            side.lock().record(began.elapsed());
+            done(is_ok);
+        });
+        target.send(done)
+    })?;
+    Ok(())
+}
+
+const GROUP: usize = 1_000;
+const BURST: u64 = 1_000;
+
+/// Direct sends one after the other, idle and while a group of 1,000 receives 1,000 messages.
+fn bursts(context: &Context, report: &mut Report) -> Result<(), Failure> {
+    let bench = Bench::open(context.scratch()?, Options::default(), GROUP)?;
+    bench.group(Kind::Group, "crowd", &(0..GROUP).collect::<Vec<_>>())?;
+    let sessions = bench.sessions([0, 1])?;
+    bench.engine.execute(message(sessions[1], 1, 2))?;
+    let body = Bytes::from(vec![b'x'; super::BODY_BYTES]);
+    let crowd: Arc<str> = "crowd".into();
+    let (mut idle, mut busy) = (Latencies::default(), Latencies::default());
+    let (mut direct_seq, mut crowd_seq) = (1, 0);
+    let mut burst_ms = Vec::new();
+    let until = Instant::now() + context.budget / 12;
+    for _ in 0..context.pick(100, 8) {
+        for _ in 0..200 {
+            idle.record(one(&bench, sessions[1], &mut direct_seq, &body)?);
+        }
+        let left = Arc::new(AtomicUsize::new(BURST as usize));
+        let began = Instant::now();
+        for _ in 0..BURST {
+            crowd_seq += 1;
+            let left = left.clone();
+            let done: Done = Box::new(move |_| {
+                left.fetch_sub(1, Ordering::SeqCst);
+            });
+            let to = Destination::Conversation(crowd.clone());
+            submit(&bench.engine, send(sessions[0], crowd_seq, to, body.clone()), done)?;
+        }
+        while left.load(Ordering::SeqCst) > 0 {
+            busy.record(one(&bench, sessions[1], &mut direct_seq, &body)?);
+        }
+        burst_ms.push(began.elapsed().as_secs_f64() * 1e3);
+        if Instant::now() > until {
+            break;
+        }
+    }
+    let burst_ms = crate::stats::Sample::new(burst_ms);
+    let mut table = Table::new(
+        format!(
+            "a direct send's answer while {GROUP} members receive {BURST} messages (in {} ms)",
+            crate::report::number(burst_ms.median())
+        ),
+        &["when", "n", "p50 µs", "p99 µs", "max µs"],
+    );
+    for (when, latencies) in [("idle", &idle), ("burst", &busy)] {
+        table.row([
+            when.into(),
+            latencies.count().into(),
+            latencies.p50_us().into(),
+            latencies.p99_us().into(),
+            latencies.max_us().into(),
+        ]);
+    }
+    report.table(table);
+    let above_ms = (busy.p99_us() - idle.p99_us()) / 1e3;
+    report.check(
+        "a direct send's ack p99 during a burst of another conversation, above idle, ms",
+        above_ms,
+        Bound::AtMost(5.0),
+    );
+    Ok(())
+}
+
+fn one(
+    bench: &Bench,
+    session: highwater_engine::SendSession,
+    client_seq: &mut u64,
+    body: &Bytes,
+) -> Result<Duration, Failure> {
+    *client_seq += 1;
+    let command: Command = send(session, *client_seq, Destination::User(name(2)), body.clone());
+    let (answered, answer) = sync_channel(1);
+    let began = Instant::now();
+    submit(&bench.engine, command, Box::new(move |is_ok| answered.send(is_ok).unwrap_or_default()))?;
+    if answer.recv()? { Ok(began.elapsed()) } else { Err("a send was refused".into()) }
+}
