@@ -47,12 +47,21 @@ pub(super) struct Arguments {
 /// Serves until it is killed.
 pub(crate) fn run(arguments: &Arguments) -> Fallible<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(WORKER_THREADS).enable_all().build()?;
-    runtime.block_on(accept(&arguments.data))
+    runtime.block_on(async {
+        let endpoint = open(&arguments.data)?;
+        println!("ready {}", endpoint.local_addr()?);
+        accept(endpoint).await;
+        Ok(())
+    })
 }
 
-async fn accept(data: &Path) -> Fallible<()> {
-    let endpoint = Endpoint::server(settings(data)?, ([127, 0, 0, 1], 0).into())?;
-    println!("ready {}", endpoint.local_addr()?);
+/// Opens the port, and leaves the certificate in the directory.
+pub(super) fn open(data: &Path) -> Fallible<Endpoint> {
+    Ok(Endpoint::server(settings(data)?, ([127, 0, 0, 1], 0).into())?)
+}
+
+/// Serves until the endpoint is closed.
+pub(super) async fn accept(endpoint: Endpoint) {
     let groups = Arc::new(Groups::default());
     while let Some(incoming) = endpoint.accept().await {
         let groups = groups.clone();
@@ -62,7 +71,6 @@ async fn accept(data: &Path) -> Fallible<()> {
             }
         });
     }
-    Ok(())
 }
 
 fn settings(data: &Path) -> Fallible<quinn::ServerConfig> {
@@ -153,6 +161,10 @@ async fn serve(incoming: Incoming, groups: &Groups) -> Fallible<()> {
                 true => session.answers.receipt(&mut out),
                 false => published |= session.take(frame, &mut out)?,
             }
+        }
+        if frames.0.is_empty() {
+            // As Highwater's reader: an idle stream keeps no memory.
+            frames.0 = BytesMut::new();
         }
         if !out.is_empty() {
             send.write_chunk(out.split().freeze()).await?;

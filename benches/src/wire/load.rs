@@ -26,7 +26,8 @@ pub(crate) fn run() -> Fallible<()> {
     Ok(())
 }
 
-fn carry_out(plan: &Plan) -> Fallible<Outcome> {
+/// Carries out a plan on this thread.
+pub(super) fn carry_out(plan: &Plan) -> Fallible<Outcome> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     LocalSet::new().block_on(&runtime, async {
         match &plan.job {

@@ -53,7 +53,10 @@ pub fn run(context: &Context) -> Result<Report, Failure> {
         false => "server and load generator share the cores",
     });
     report.note("CPU is user and system time of the server's process, the kernel's work for its packets included");
-    let bench = Bench { context, programs, rounds: context.pick(3, 1), until: Instant::now() + context.budget };
+    report
+        .note("the generator's clock ticks once a millisecond: by the clock, what is due within one goes out together");
+    report.note("every answer and every record was checked: once, and in order");
+    let bench = Bench { context, programs, until: Instant::now() + context.budget };
     tables::sends(&bench, &mut report)?;
     tables::pushes(&bench, &mut report)?;
     tables::idle(&bench, &mut report)?;
@@ -74,7 +77,7 @@ pub fn child(arguments: &[String]) -> Result<(), Failure> {
     }
 }
 
-#[derive(clap::Parser)]
+#[derive(Parser)]
 enum Child {
     /// The bare server
     Echo(echo::Arguments),
@@ -83,3 +86,6 @@ enum Child {
     /// One measurement by hand
     Try(trial::Arguments),
 }
+
+#[cfg(test)]
+mod tests;

@@ -89,6 +89,8 @@ pub(crate) struct Outcome {
     pub(crate) delivery: Quantiles,
     /// Sends that the clock asked for and that did not go out, since too many were unanswered.
     pub(crate) held_back: u64,
+    /// Datagrams for which a socket of this machine had no room: what was in them was sent again.
+    pub(crate) dropped: u64,
     pub(crate) memory: Vec<Memory>,
 }
 
@@ -127,6 +129,11 @@ impl Outcome {
         self.server_cpu_s / self.deliveries as f64 * 1e6
     }
 
+    /// Of the frames that had any.
+    pub(crate) fn records_per_delta(&self) -> f64 {
+        self.deliveries as f64 / self.deltas as f64
+    }
+
     /// How busy the server was, in percent of one core.
     pub(crate) fn server_percent(&self) -> f64 {
         self.server_cpu_s / self.seconds * 100.0
@@ -135,6 +142,11 @@ impl Outcome {
     /// How busy the generator was, in percent of one core.
     pub(crate) fn load_percent(&self) -> f64 {
         self.load_cpu_s / self.seconds * 100.0
+    }
+
+    /// Dropped datagrams in a second.
+    pub(crate) fn dropped_per_s(&self) -> f64 {
+        self.dropped as f64 / self.seconds
     }
 
     /// Memory of each device that was connected between the first step and this one, in KiB.

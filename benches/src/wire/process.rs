@@ -1,4 +1,4 @@
-//! What the kernel knows about a process: its CPU time and its memory.
+//! What the kernel knows about a process, its CPU time and its memory, and about datagrams for which there was no room.
 
 use super::Fallible;
 
@@ -27,6 +27,18 @@ pub(crate) fn anonymous_bytes(pid: u32) -> Fallible<u64> {
     Ok(kib << 10)
 }
 
+/// Datagrams that were dropped on this machine so far since the socket they were for was full.
+pub(crate) fn datagrams_dropped() -> Fallible<u64> {
+    let snmp = std::fs::read_to_string("/proc/net/snmp")?;
+    dropped(&snmp).ok_or_else(|| "/proc/net/snmp is malformed".into())
+}
+
+fn dropped(snmp: &str) -> Option<u64> {
+    let mut lines = snmp.lines().filter_map(|line| line.strip_prefix("Udp:"));
+    let column = lines.next()?.split_whitespace().position(|name| name == "RcvbufErrors")?;
+    lines.next()?.split_whitespace().nth(column)?.parse().ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -36,6 +48,13 @@ mod tests {
         let stat = "7 (a) b) S 1 7 7 0 -1 4194560 99 0 0 0 150 25 3 4 20 0 1 0 81964";
         assert_eq!(ticks(stat), Some(175));
         assert_eq!(ticks("7 (a"), None);
+    }
+
+    #[test]
+    fn dropped_datagrams_stand_below_their_name() {
+        let snmp = "Tcp: RcvbufErrors\nTcp: 1\nUdp: InDatagrams RcvbufErrors InErrors\nUdp: 5 7 9\n";
+        assert_eq!(dropped(snmp), Some(7));
+        assert_eq!(dropped("Udp: InDatagrams\nUdp: 5\n"), None);
     }
 
     #[test]

@@ -92,7 +92,9 @@ fn tell(kind: Kind, outcome: &Outcome) {
         println!("{name:>10}: {kib:.2} KiB a device, {cpu:.1} % of a core with {} devices", last.devices);
         return;
     }
-    let busy = format!("server {:.0} %, generator {:.0} % busy", outcome.server_percent(), outcome.load_percent());
+    let dropped = outcome.dropped_per_s();
+    let (server, load) = (outcome.server_percent(), outcome.load_percent());
+    let busy = format!("server {server:.0} %, generator {load:.0} % busy, {dropped:.0} datagrams/s dropped");
     let ack = outcome.ack;
     let times = |what: super::plan::Quantiles| format!("{:.0} / {:.0} / {:.0} µs", what.p50, what.p99, what.p999);
     if outcome.deliveries == 0 {
@@ -101,7 +103,7 @@ fn tell(kind: Kind, outcome: &Outcome) {
         return;
     }
     let (rate, cpu) = (outcome.deliveries_per_s(), outcome.cpu_us_per_delivery());
-    let a_frame = outcome.deliveries as f64 / outcome.deltas as f64;
+    let a_frame = outcome.records_per_delta();
     println!(
         "{name:>10}: {rate:.0} deliveries/s, {cpu:.2} µs CPU each, {a_frame:.1} a frame, latency {}, ack {}; {busy}",
         times(outcome.delivery),

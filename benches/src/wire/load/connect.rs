@@ -9,11 +9,12 @@ use highwater_server::auth::{Claims, Scope, mint};
 use highwater_server::config::DEFAULT_AUDIENCE;
 use highwater_server::dev::{Directory, KID};
 use quinn::crypto::rustls::QuicClientConfig;
-use quinn::{Connection, Endpoint, RecvStream, SendStream, TransportConfig, VarInt};
+use quinn::udp::UdpSocketState;
+use quinn::{Connection, Endpoint, EndpointConfig, RecvStream, SendStream, TransportConfig, VarInt};
 use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -24,6 +25,8 @@ use tokio::task::JoinSet;
 const HANDSHAKES_AT_ONCE: usize = 32;
 const TOKEN_SECONDS: u64 = 3_600;
 const READ_BYTES: usize = 64 << 10;
+/// Datagrams that a socket may hold unread, in bytes; the kernel may allow less.
+const SOCKET_BYTES: usize = 4 << 20;
 
 /// The way to a server.
 pub(super) struct Gate {
@@ -51,9 +54,13 @@ impl Gate {
         let settings = settings(target)?;
         let count = devices.div_ceil(DEVICES_PER_SOCKET).clamp(1, SOCKETS_MAX);
         let socket = || -> Fallible<Endpoint> {
-            let mut socket = Endpoint::client(([127, 0, 0, 1], 0).into())?;
-            socket.set_default_client_config(settings.clone());
-            Ok(socket)
+            let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
+            // Real devices do not share a socket, and so do not overflow it.
+            UdpSocketState::new((&socket).into())?.set_recv_buffer_size((&socket).into(), SOCKET_BYTES)?;
+            let runtime = Arc::new(quinn::TokioRuntime);
+            let mut endpoint = Endpoint::new(EndpointConfig::default(), None, socket, runtime)?;
+            endpoint.set_default_client_config(settings.clone());
+            Ok(endpoint)
         };
         let sockets = (0..count).map(|_| socket()).collect::<Fallible<_>>()?;
         Ok(Self { sockets, address: target.address, tokens: Tokens::of(target)? })

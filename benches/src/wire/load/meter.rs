@@ -73,7 +73,7 @@ impl Meter {
     pub(super) async fn measure(&self, target: &Target, time: Time) -> Fallible<Outcome> {
         tokio::time::sleep(Duration::from_millis(time.warmup_ms)).await;
         let cpu = || Fallible::Ok((process::cpu_s(target.pid)?, process::cpu_s(std::process::id())?));
-        let before = cpu()?;
+        let (before, dropped) = (cpu()?, process::datagrams_dropped()?);
         let started = Instant::now();
         self.counts.set(true);
         tokio::time::sleep(Duration::from_millis(time.measure_ms)).await;
@@ -91,6 +91,7 @@ impl Meter {
             ack: quantiles(&self.ack.borrow()),
             delivery: quantiles(&self.delivery.borrow()),
             held_back: self.held_back.get(),
+            dropped: process::datagrams_dropped()? - dropped,
             memory: Vec::new(),
         })
     }

@@ -37,7 +37,7 @@ pub(super) async fn run(target: &Target, pushes: &Pushes) -> Fallible<Outcome> {
     let mut tasks = JoinSet::new();
     for sender in senders {
         match pushes.rate_per_s.map(|rate| Duration::from_secs_f64(pushes.groups as f64 / rate)) {
-            None => tasks.spawn_local(sender.as_received()),
+            None => tasks.spawn_local(sender.when_received()),
             Some(interval) => tasks.spawn_local(sender.by_the_clock(interval)),
         };
     }
@@ -95,7 +95,7 @@ impl Sender {
     }
 
     /// A window of messages that not all have yet.
-    async fn as_received(mut self) -> Fallible<()> {
+    async fn when_received(mut self) -> Fallible<()> {
         loop {
             let now = Instant::now();
             while !self.meter.is_stopped() && self.flow.under_way() < self.window {

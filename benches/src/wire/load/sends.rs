@@ -24,7 +24,7 @@ pub(super) async fn run(target: &Target, sends: &Sends) -> Fallible<Outcome> {
         let sender = Sender { device, requests: Requests::new(message), out: BytesMut::new(), meter: meter.clone() };
         let in_flight = sends.in_flight;
         match sends.rate_per_s.map(|rate| Duration::from_secs_f64(sends.connections as f64 / rate)) {
-            None => tasks.spawn_local(sender.as_answered(in_flight)),
+            None => tasks.spawn_local(sender.when_answered(in_flight)),
             Some(interval) => {
                 let phase = interval.mul_f64(index as f64 / sends.connections as f64);
                 tasks.spawn_local(sender.by_the_clock(interval, phase))
@@ -55,7 +55,7 @@ struct Sender {
 
 impl Sender {
     /// Each answer makes room for the next request.
-    async fn as_answered(mut self, in_flight: usize) -> Fallible<()> {
+    async fn when_answered(mut self, in_flight: usize) -> Fallible<()> {
         loop {
             let now = Instant::now();
             while !self.meter.is_stopped() && self.requests.unanswered() < in_flight {
