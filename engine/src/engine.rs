@@ -151,12 +151,33 @@ impl Engine {
         Ok(timeline::history(&self.view(Reach::Disk), user, conversation, range, limit)?)
     }
 
+    /// As [`Engine::history`], without touching the disk. `None` as with [`Engine::try_sync`].
+    pub fn try_history(
+        &self,
+        user: &str,
+        conversation: &str,
+        range: HistoryRange,
+        limit: usize,
+    ) -> Result<Option<Vec<Entry>>, Error> {
+        within_reach(timeline::history(&self.view(Reach::Memory), user, conversation, range, limit))
+    }
+
     /// A page of a user's conversations, the most recent first; `before` is the cursor of the page before.
     pub fn conversations(&self, user: &str, before: Option<Position>, limit: usize) -> Result<ConversationPage, Error> {
         Ok(timeline::conversations(&self.view(Reach::Disk), user, before, limit)?)
     }
 
-    /// A page of a conversation's current members.
+    /// As [`Engine::conversations`], without touching the disk. `None` as with [`Engine::try_sync`].
+    pub fn try_conversations(
+        &self,
+        user: &str,
+        before: Option<Position>,
+        limit: usize,
+    ) -> Result<Option<ConversationPage>, Error> {
+        within_reach(timeline::conversations(&self.view(Reach::Memory), user, before, limit))
+    }
+
+    /// A page of a conversation's current members; never touches the disk.
     ///
     /// # Errors
     /// `not_found` as [`Engine::history`]; `not_allowed` for a former member.
@@ -170,7 +191,7 @@ impl Engine {
         timeline::members(&self.view(Reach::Disk), caller, conversation, after, limit)
     }
 
-    /// A user's registered devices.
+    /// A user's registered devices; never touches the disk.
     pub fn devices(&self, user: &str) -> Result<Vec<DeviceView>, Error> {
         timeline::devices(&self.inner.shared.state.read(), &self.inner.shared.soft.lock(), user)
     }

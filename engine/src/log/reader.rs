@@ -28,7 +28,7 @@ pub(crate) enum Found {
     /// In the tail.
     Kept(Kept),
     /// In a segment.
-    Read(Record),
+    Read(Box<Record>),
 }
 
 impl LogReader {
@@ -135,7 +135,7 @@ impl LogReader {
                 let at = ((span.from - first.from) as usize).min(read);
                 let (record, _) = read_record(*position, &buffer[at..read])
                     .map_err(|damage| corrupt(&segment.name, u64::from(span.from), *position, damage))?;
-                out.push(Found::Read(record));
+                out.push(Found::Read(Box::new(record)));
             }
             (spans, positions) = (&spans[together..], &positions[together..]);
         }

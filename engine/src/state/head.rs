@@ -171,7 +171,17 @@ impl<'a> OutboxHead<'a> {
     /// The record with this seq.
     pub(crate) fn entry(&self, seq: Seq) -> Option<OutboxEntry> {
         let index = usize::try_from(seq.0.checked_sub(self.first.0)?).ok()?;
-        self.parts().get(index).map(|number| self.head.entry(number))
+        let (first, parts) = self.head.outboxes.parts_from(self.conversation.0, index);
+        parts.get(index - first).map(|number| self.head.entry(number))
+    }
+
+    /// Entries from a seq on, ascending. What comes before is not looked at, however much that is.
+    pub(crate) fn entries_from(&self, seq: Seq) -> impl Iterator<Item = (Seq, OutboxEntry)> + use<'a> {
+        let head = self.head;
+        let index = usize::try_from(seq.0.saturating_sub(self.first.0)).unwrap_or(usize::MAX);
+        let (first, parts) = head.outboxes.parts_from(self.conversation.0, index);
+        let seqs = (self.first.0 + first as u64..).map(Seq);
+        seqs.zip(parts.all().map(|number| head.entry(number))).skip(index - first)
     }
 
     /// All entries, ascending.

@@ -96,6 +96,23 @@ impl Lists {
         Parts(parts)
     }
 
+    /// The parts of a list that hold its entries from an index on, and perhaps older ones; and the index of their first.
+    pub(super) fn parts_from(&self, id: u32, index: usize) -> (usize, Parts<'_>) {
+        let mut parts = Vec::new();
+        let Some(line) = self.line(id) else { return (0, Parts(parts)) };
+        let mut first = line.in_blocks as usize;
+        parts.push(&line.tail[..line.len as usize - first]);
+        let mut block = line.block;
+        while block != 0 && first > index {
+            let (before, entries) = self.block(block);
+            first -= entries.len();
+            parts.push(entries);
+            block = before;
+        }
+        parts.reverse();
+        (first, Parts(parts))
+    }
+
     /// All of a list.
     pub(super) fn parts(&self, id: u32) -> Parts<'_> {
         // All numbers are above 0.
@@ -207,7 +224,7 @@ impl<'a> Parts<'a> {
         self.0.into_iter().flatten().copied()
     }
 
-    /// The number with this index, counted from the list's beginning; the parts are all of a list.
+    /// The number with this index, counted from the beginning of the parts.
     pub(super) fn get(&self, index: usize) -> Option<u32> {
         let mut left = index;
         for part in &self.0 {
@@ -243,6 +260,8 @@ mod tests {
             let highest = *list.last().expect("no list is empty");
             for (index, number) in list.iter().enumerate().step_by(list.len() / 50 + 1) {
                 assert_eq!(lists.parts(*id).get(index), Some(*number));
+                let (first, parts) = lists.parts_from(*id, index);
+                assert!(first <= index && parts.all().skip(index - first).eq(list[index..].iter().copied()));
                 for (after, through) in
                     [(*number, highest), (number - 1, highest - 1), (0, *number), (*number, number - 1)]
                 {
@@ -252,6 +271,8 @@ mod tests {
                 }
             }
             assert_eq!(lists.parts(*id).get(list.len()), None);
+            let (first, parts) = lists.parts_from(*id, list.len() + 1_000);
+            assert!(first <= list.len() && parts.all().count() == list.len() - first, "list {id}");
         }
         assert_eq!(lists.len(u32::MAX - 1), 0);
         assert_eq!(lists.parts(5_000_000).all().count(), 0);

@@ -36,6 +36,7 @@ mod tests;
 pub(crate) use load::Loaded;
 pub(crate) use rows::Rows;
 pub(crate) use statistics::{Chunk, FamilyStatistics};
+pub(crate) use timelines::Outboxes;
 
 use crate::priority;
 use family::Family;

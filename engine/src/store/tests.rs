@@ -246,6 +246,7 @@ fn outboxes_are_read_from_any_place() {
         let directory = tempfile::tempdir().expect("a directory");
         let (store, entries) = outbox(directory.path(), persists);
         let end = entries.len() as u64 * 3;
+        let mut outboxes = store.outboxes(Reach::Disk);
         let interesting = |at: &u64| end < 200 || *at < 12 || at.is_multiple_of(97) || (at % 1536) < 8 || *at > end - 8;
         for after in (0..=end + 4).filter(interesting).map(Position) {
             for (through, limit) in
@@ -259,6 +260,11 @@ fn outboxes_are_read_from_any_place() {
                     .collect();
                 let found = store.outbox_after(CHANNEL, after, through, limit, Reach::Disk).expect("reading");
                 assert_eq!(found, wanted, "after {after} through {through}");
+                // One reader of many outboxes, wherever another one has left it.
+                let other = [GROUP, ConversationId(3), ConversationId(4)][limit % 3];
+                outboxes.after(other, after, through, limit).expect("reading");
+                let found = outboxes.after(CHANNEL, after, through, limit).expect("reading");
+                assert_eq!(found, wanted, "after {after} through {through}, and after {other}");
                 let from = Seq(after.0 / 3);
                 let wanted: Vec<_> = entries
                     .iter()

@@ -10,6 +10,9 @@ use highwater_proto::id::{ConversationId, Position, Seq, UserId};
 use highwater_proto::limits::PACKED_ENTRIES_MAX;
 use rocksdb::{DBRawIterator, ErrorKind, ReadOptions, ReadTier};
 
+/// Chunks that are walked back from an outbox's end before what is wanted is searched for.
+const WALK_BACK_CHUNKS: usize = 4;
+
 impl Store {
     /// A user's positions in `(after, through]`, ascending, the first `limit` of them.
     pub(crate) fn inbox_after(
@@ -39,9 +42,7 @@ impl Store {
         Ok(found)
     }
 
-    /// A conversation's entries with positions in `(after, through]`, ascending, the first `limit` of them.
-    ///
-    /// Looked for from the end, since devices are seldom far behind.
+    /// As [`Outboxes::after`], of one outbox.
     pub(crate) fn outbox_after(
         &self,
         conversation: ConversationId,
@@ -50,9 +51,15 @@ impl Store {
         limit: usize,
         reach: Reach,
     ) -> Result<Vec<(Seq, OutboxEntry)>, Halt> {
-        let mut chunks = OutboxChunks::new(self, conversation, reach);
-        let first = chunks.around(after)?;
-        chunks.collect(first, limit, |_, entry| Range::of(after < entry.position, entry.position <= through))
+        self.outboxes(reach).after(conversation, after, through, limit)
+    }
+
+    /// For reading many outboxes, one after the other.
+    pub(crate) fn outboxes(&self, reach: Reach) -> Outboxes<'_> {
+        let mut options = read_options(reach);
+        options.set_prefix_same_as_start(true);
+        let rows = self.db.raw_iterator_cf_opt(self.handle(Family::Outbox), options);
+        Outboxes { store: self, conversation: ConversationId::ZERO, rows }
     }
 
     /// A conversation's entries from a seq on with positions up to `through`, ascending, the first `limit` of them.
@@ -64,21 +71,19 @@ impl Store {
         through: Position,
         reach: Reach,
     ) -> Result<Vec<(Seq, OutboxEntry)>, Halt> {
-        let mut chunks = OutboxChunks::new(self, conversation, reach);
-        let first = match chunks.at_or_before(from)? {
+        let mut outboxes = self.outboxes(reach);
+        outboxes.conversation = conversation;
+        let first = match outboxes.at_or_before(from)? {
             Some(chunk) => Some(chunk),
-            None => chunks.first()?,
+            None => outboxes.first()?,
         };
-        chunks.collect(first, limit, |seq, entry| Range::of(from <= seq, entry.position <= through))
+        outboxes.collect(first, Outboxes::next, limit, |seq, entry| Range::of(from <= seq, entry.position <= through))
     }
 
     /// Rows from `first` to below `end`, two keys with the same prefix. Confined to memory, it stops with the status
     /// `Incomplete` where a block is not in RocksDB's cache.
     pub(super) fn list(&self, family: Family, first: &[u8], end: &[u8], reach: Reach) -> DBRawIterator<'_> {
-        let mut options = ReadOptions::default();
-        if reach == Reach::Memory {
-            options.set_read_tier(ReadTier::BlockCache);
-        }
+        let mut options = read_options(reach);
         options.set_prefix_same_as_start(true);
         options.set_iterate_lower_bound(first);
         options.set_iterate_upper_bound(end);
@@ -91,6 +96,14 @@ impl Store {
             _ => Halt::Failed(self.error(error)),
         }
     }
+}
+
+fn read_options(reach: Reach) -> ReadOptions {
+    let mut options = ReadOptions::default();
+    if reach == Reach::Memory {
+        options.set_read_tier(ReadTier::BlockCache);
+    }
+    options
 }
 
 /// A chunk's positions, if they stand above those of the chunk before.
@@ -118,17 +131,41 @@ impl Range {
     }
 }
 
-/// The chunks of one outbox.
-struct OutboxChunks<'a> {
+/// Reads outboxes with one iterator, since making one costs more than moving it to another outbox.
+pub(crate) struct Outboxes<'a> {
     store: &'a Store,
+    /// Whose chunks are looked for.
     conversation: ConversationId,
     rows: DBRawIterator<'a>,
 }
 
-impl<'a> OutboxChunks<'a> {
-    fn new(store: &'a Store, conversation: ConversationId, reach: Reach) -> Self {
-        let (first, end) = (outbox::key(conversation, Seq::ZERO), outbox::end_key(conversation));
-        Self { store, conversation, rows: store.list(Family::Outbox, &first, &end, reach) }
+impl Outboxes<'_> {
+    /// A conversation's entries with positions in `(after, through]`, ascending, the first `limit` of them.
+    ///
+    /// Looked for from the end, since devices are seldom far behind.
+    pub(crate) fn after(
+        &mut self,
+        conversation: ConversationId,
+        after: Position,
+        through: Position,
+        limit: usize,
+    ) -> Result<Vec<(Seq, OutboxEntry)>, Halt> {
+        self.conversation = conversation;
+        let range = |_, entry: &OutboxEntry| Range::of(after < entry.position, entry.position <= through);
+        // The newest first.
+        let mut walked: Vec<Chunk> = Vec::new();
+        // No chunk begins at the greatest seq of all.
+        let mut chunk = self.at_or_before(Seq(u64::MAX - 1))?;
+        while let Some(current) = chunk {
+            let is_far_enough = current.first == Seq(1) || begins_by(&current, after);
+            if !is_far_enough && walked.len() == WALK_BACK_CHUNKS {
+                let first = self.search(after, current)?;
+                return self.collect(first, Self::next, limit, range);
+            }
+            walked.push(current);
+            chunk = if is_far_enough { None } else { self.previous()? };
+        }
+        self.collect(walked.pop(), |_| Ok(walked.pop()), limit, range)
     }
 
     /// The first chunk.
@@ -143,6 +180,11 @@ impl<'a> OutboxChunks<'a> {
         self.current()
     }
 
+    fn previous(&mut self) -> Result<Option<Chunk>, Halt> {
+        self.rows.prev();
+        self.current()
+    }
+
     fn next(&mut self) -> Result<Option<Chunk>, Halt> {
         self.rows.next();
         self.current()
@@ -152,7 +194,8 @@ impl<'a> OutboxChunks<'a> {
         match self.rows.item() {
             Some((key, value)) => {
                 let chunk = outbox::decode(key, value);
-                Ok(Some(chunk.map_err(|damage| self.store.damaged(Family::Outbox, key, &damage))?))
+                let chunk = chunk.map_err(|damage| self.store.damaged(Family::Outbox, key, &damage))?;
+                Ok(Some(chunk).filter(|chunk| chunk.conversation == self.conversation))
             }
             None => self.rows.status().map(|()| None).map_err(|error| self.store.halt(&error)),
         }
@@ -163,13 +206,17 @@ impl<'a> OutboxChunks<'a> {
         self.rows.key() == Some(&outbox::key(self.conversation, first)[..])
     }
 
-    /// The last chunk that begins at or below a position; else the first one.
-    fn around(&mut self, position: Position) -> Result<Option<Chunk>, Halt> {
-        // The last key of all is the iterator's bound; the last chunk begins below it.
-        let Some(mut above) = self.at_or_before(Seq(u64::MAX - 1))? else { return Ok(None) };
-        if begins_by(&above, position) {
-            return Ok(Some(above));
+    /// The last chunk that begins at or below a position; else the first one. `above` begins above it. The iterator
+    /// stands at what is found.
+    fn search(&mut self, position: Position, above: Chunk) -> Result<Option<Chunk>, Halt> {
+        let found = self.search_below(position, above)?;
+        match found {
+            Some(chunk) if !self.is_at(chunk.first) => self.at_or_before(chunk.first),
+            found => Ok(found),
         }
+    }
+
+    fn search_below(&mut self, position: Position, mut above: Chunk) -> Result<Option<Chunk>, Halt> {
         // Back from the end in growing steps, to a chunk that begins at or below it,
         let mut step = PACKED_ENTRIES_MAX as u64;
         let mut below = loop {
@@ -204,21 +251,15 @@ impl<'a> OutboxChunks<'a> {
         }
     }
 
-    /// Entries from `chunk` on that `range` wants, at most `limit`.
+    /// Entries from `chunk` on that `range` wants, at most `limit`; `next` gives the chunk that follows.
     fn collect(
-        mut self,
-        chunk: Option<Chunk>,
+        &mut self,
+        mut chunk: Option<Chunk>,
+        mut next: impl FnMut(&mut Self) -> Result<Option<Chunk>, Halt>,
         limit: usize,
         range: impl Fn(Seq, &OutboxEntry) -> Range,
     ) -> Result<Vec<(Seq, OutboxEntry)>, Halt> {
         let mut found = Vec::new();
-        let mut chunk = chunk;
-        if let Some(first) = chunk.as_ref().map(|chunk| chunk.first)
-            && !self.is_at(first)
-        {
-            // The search has left the iterator elsewhere.
-            chunk = self.at_or_before(first)?;
-        }
         while let Some(current) = chunk {
             for (seq, entry) in (current.first.0..).map(Seq).zip(&current.entries) {
                 if found.len() >= limit {
@@ -233,7 +274,7 @@ impl<'a> OutboxChunks<'a> {
             if found.len() >= limit {
                 return Ok(found);
             }
-            chunk = self.next()?;
+            chunk = next(self)?;
             if let Some(next) = &chunk {
                 self.check_follows(&current, next)?;
             }

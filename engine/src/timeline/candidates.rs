@@ -8,6 +8,7 @@
 use super::View;
 use crate::reach::Halt;
 use crate::state::{Conversation, Head, Member, State};
+use crate::store::Outboxes;
 use highwater_proto::id::{ConversationId, Position, UserId};
 use std::ops::Bound;
 
@@ -97,13 +98,15 @@ fn gather_follows(
         }
         (pulls, next, state.frozen.clone(), state.persisted)
     };
+    let mut outboxes: Option<Outboxes<'_>> = None;
     for pull in pulls {
         if let Some(frozen) = &frozen {
             lowest.offer_outbox(frozen, &pull);
         }
         let through = pull.through.min(lowest.bound).min(persisted);
         if pull.after < through {
-            let stored = view.store.outbox_after(pull.conversation, pull.after, through, lowest.limit, view.reach)?;
+            let outboxes = outboxes.get_or_insert_with(|| view.store.outboxes(view.reach));
+            let stored = outboxes.after(pull.conversation, pull.after, through, lowest.limit)?;
             lowest.offer(stored.into_iter().map(|(_, entry)| entry.position));
         }
     }

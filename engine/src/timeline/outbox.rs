@@ -61,7 +61,6 @@ fn in_head(head: &Head, conversation: ConversationId, seq: Seq) -> Option<Outbox
 
 fn range_of_head(head: &Head, conversation: ConversationId, first: Seq, last: Seq) -> Vec<(Seq, Position)> {
     let Some(outbox) = head.outbox(conversation) else { return Vec::new() };
-    let entries = (outbox.first.0..).map(Seq).zip(outbox.entries());
-    let wanted = entries.skip_while(|(seq, _)| *seq < first).take_while(|(seq, _)| *seq <= last);
+    let wanted = outbox.entries_from(first).take_while(|(seq, _)| *seq <= last);
     wanted.map(|(seq, entry)| (seq, entry.position)).collect()
 }

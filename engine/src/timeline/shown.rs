@@ -41,7 +41,7 @@ pub(super) struct Shown {
 pub(crate) fn entry(state: &State, record: &Record) -> Entry {
     // Commands are not answered with records that say nothing to users: they come before the answer's own.
     let what = what(state, record).unwrap_or_else(|| What::User { user: state.user_name(record.author) });
-    named(state, record, what)
+    named(state, record, what, Common::none())
 }
 
 /// What `user` sees of a record; `None` if it may not see it.
@@ -86,7 +86,7 @@ pub(super) fn shown(state: &State, user: UserId, record: &Found, scope: Scope) -
         _ => {}
     }
     let common = record.kept().filter(|_| is_common).map_or_else(Common::none, |kept| Common::of(kept.clone()));
-    Some(Shown { entry: Entry { common, ..named(state, record, what) }, replacement })
+    Some(Shown { entry: named(state, record, what, common), replacement })
 }
 
 fn is_visible(conversation: &Conversation, member: &Member, user: UserId, record: &Record, scope: Scope) -> bool {
@@ -158,7 +158,7 @@ pub(super) fn weight(entry: &Entry) -> usize {
     }
 }
 
-fn named(state: &State, record: &Record, what: What) -> Entry {
+fn named(state: &State, record: &Record, what: What, common: Common) -> Entry {
     Entry {
         position: record.position,
         conversation: state.conversation(record.conversation).map_or_else(Arc::default, |row| row.name.clone()),
@@ -168,7 +168,7 @@ fn named(state: &State, record: &Record, what: What) -> Entry {
         time_ms: record.time_ms,
         by_service: record.by_service,
         what,
-        common: Common::none(),
+        common,
     }
 }
 

@@ -97,7 +97,7 @@ fn delta(view: &View<'_>, user: UserId, cursor: Cursor, limits: SyncLimits) -> R
         user,
         limits,
         cap: Cap::new(user, cursor.through, limits.per_conversation_max),
-        records: Vec::new(),
+        records: Vec::with_capacity(candidates.positions.len().min(limits.records_max)),
         bytes: 0,
         gaps: Gaps::default(),
         to: cursor.after,

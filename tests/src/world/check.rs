@@ -5,7 +5,7 @@ use crate::model::{self, Name, State};
 use crate::plan::{self, From, Limits};
 use highwater_engine::command::Caller;
 use highwater_engine::entry::{Entry, HistoryRange, MemberView};
-use highwater_engine::proto::error::Code;
+use highwater_engine::proto::error::{Code, Error};
 use highwater_engine::proto::id::Seq;
 use proptest::prelude::*;
 
@@ -50,6 +50,7 @@ impl World {
         let mut before = None;
         loop {
             let page = self.engine().conversations(user, before, limit);
+            check_in_memory(self.engine().try_conversations(user, before, limit), &page)?;
             if !state.is_user(user) {
                 prop_assert_eq!(page.map_err(|error| error.code).err(), Some(Code::NotFound));
                 return Ok(());
@@ -79,6 +80,7 @@ impl World {
         limit: usize,
     ) -> Check {
         let page = self.engine().history(user, name, range, limit);
+        check_in_memory(self.engine().try_history(user, name, range, limit), &page)?;
         let is_visible = state.conversation(name).is_some_and(|conversation| conversation.members.contains_key(user));
         if !is_visible {
             prop_assert_eq!(page.map_err(|error| error.code).err(), Some(Code::NotFound), "{} reads {:?}", user, name);
@@ -165,4 +167,16 @@ impl World {
         };
         self.check_history(&self.model.state(), user, name, range, limit.into())
     }
+}
+
+/// Whether a read that was confined to memory has answered; if so, then as the same read did with the disk.
+pub(super) fn check_in_memory<T: std::fmt::Debug + PartialEq>(
+    in_memory: Result<Option<T>, Error>,
+    page: &Result<T, Error>,
+) -> Check<bool> {
+    let in_memory = in_memory.transpose();
+    if let Some(in_memory) = &in_memory {
+        prop_assert_eq!(in_memory, page, "read in memory and with the disk");
+    }
+    Ok(in_memory.is_some())
 }
