@@ -6,6 +6,7 @@
 //! JSON and plots. What it writes lies on a real disk, outside the checkout ([`context`]).
 
 pub mod allocations;
+pub mod children;
 pub mod context;
 pub mod load;
 pub mod machine;
@@ -20,6 +21,7 @@ pub mod workload;
 
 pub mod amplification;
 pub mod growth;
+pub mod guard;
 pub mod real;
 pub mod sync;
 pub mod throughput;

@@ -5,7 +5,7 @@ use highwater_benches::allocations::Counting;
 use highwater_benches::context::default_out;
 use highwater_benches::report::Report;
 use highwater_benches::{Context, Failure};
-use highwater_benches::{amplification, growth, real, sync, throughput, versus, wire};
+use highwater_benches::{amplification, growth, guard, real, sync, throughput, versus, wire};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -57,6 +57,14 @@ enum Program {
     Growth,
     /// All of them, one after the other; with --quick all but versus
     All,
+    /// Instructions of sends and syncs under valgrind, compared with a baseline: ./x perf-guard
+    PerfGuard {
+        /// Write what is counted as the baseline
+        #[arg(long)]
+        update: bool,
+        /// Of these paths only
+        paths: Vec<String>,
+    },
     /// What a program starts as a process of its own
     #[command(hide = true)]
     Child {
@@ -108,6 +116,7 @@ fn run(program: &Program, options: &CommonOptions) -> Result<(), Failure> {
         Program::Real => "real",
         Program::Growth => "growth",
         Program::All => return all(options),
+        Program::PerfGuard { update, paths } => return guard::run(*update, paths),
         Program::Child { program, arguments } => return child(program, arguments),
     };
     let entry = PROGRAMS.iter().find(|entry| entry.name == name).ok_or("the table lacks a program")?;
@@ -150,6 +159,7 @@ fn child(program: &str, arguments: &[String]) -> Result<(), Failure> {
         "versus" => versus::child(arguments),
         "real" => real::child(arguments),
         "growth" => growth::child(arguments),
+        "perf-guard" => guard::child(arguments),
         _ => Err(format!("{program} has no child processes").into()),
     }
 }

@@ -12,11 +12,14 @@ use crate::machine::{Machine, Memory};
 use crate::pair::{Rounds, Variant, interleave};
 use crate::report::{Bound, Report, Table};
 use crate::rivals::{Expert, Shape, Tuning};
+use crate::workload::Density;
 use highwater_engine::options::Durability;
 use std::cell::RefCell;
 use std::time::{Duration, Instant};
 
 const BODY_BYTES: usize = 200;
+/// How titles of direct scenes begin.
+const DIRECT: &str = "direct, ";
 
 /// Runs the program.
 ///
@@ -47,7 +50,13 @@ fn scenes(context: &Context) -> Vec<(String, Scene)> {
         let scene = Scene::groups(16, *size, (size * 2).max(256), context.seed);
         (format!("groups of {size}"), scene)
     });
-    std::iter::once(("direct".to_owned(), Scene::direct(1 << 10, context.seed))).chain(groups).collect()
+    let direct = |users| (format!("{DIRECT}{users} users"), Scene::direct(users, context.seed));
+    let mut all = vec![direct(1 << 10)];
+    if !context.quick {
+        all.push(direct(Density::Realistic.users()));
+    }
+    all.extend(groups);
+    all
 }
 
 fn strategies(context: &Context) -> Vec<Strategy> {
@@ -56,12 +65,12 @@ fn strategies(context: &Context) -> Vec<Strategy> {
         Strategy::Write(Durability::Power),
         Strategy::RawLog(Durability::Power),
         Strategy::Tables(Shape::Index, expert),
+        Strategy::Tables(Shape::Index, Tuning::Ordinary),
     ];
     if !context.quick {
         all.extend([
             Strategy::Write(CRASH),
             Strategy::RawLog(CRASH),
-            Strategy::Tables(Shape::Index, Tuning::Ordinary),
             Strategy::Tables(Shape::Inline, expert),
             Strategy::Tables(Shape::Inline, Tuning::Ordinary),
         ]);
@@ -111,8 +120,8 @@ fn load(context: &Context, report: &mut Report, title: &str, scene: &Scene, budg
             .collect();
         let measured = interleave(rounds, until, &mut variants)?;
         rows(&mut table, &measured, *depth);
-        if *depth == 1_024 && title == "direct" {
-            checks(report, &measured, &strategies);
+        if let (1_024, Some(users)) = (*depth, title.strip_prefix(DIRECT)) {
+            checks(report, &measured, &strategies, users);
         }
     }
     report.table(table);
@@ -137,10 +146,10 @@ fn rows(table: &mut Table, measured: &Rounds<Measured>, depth: usize) {
     }
 }
 
-fn checks(report: &mut Report, measured: &Rounds<Measured>, strategies: &[Strategy]) {
+fn checks(report: &mut Report, measured: &Rounds<Measured>, strategies: &[Strategy], users: &str) {
     let engine = Strategy::Write(Durability::Power).name();
     let against = |other: &str| measured.ratio(&engine, other, |m| m.driven.per_second()).median();
-    let what = "durable direct sends/s, 200 bytes, 1024 in flight, against";
+    let what = format!("durable direct sends/s among {users}, 200 bytes, 1024 in flight, against");
     let raw_log = Strategy::RawLog(Durability::Power).name();
     report.check(format!("{what} the raw log"), against(&raw_log), Bound::AtLeast(0.5));
     for strategy in strategies.iter().filter(|strategy| matches!(strategy, Strategy::Tables(Shape::Index, _))) {

@@ -124,6 +124,31 @@ impl Client {
         queued.await.unwrap_or_else(|_| Err(self.ended()))
     }
 
+    /// Queues several commands, in their order, as [`enqueue`](Self::enqueue) would one after the other. All of them
+    /// share one write to the store and one to the connection, where each of several calls has its own: a program with
+    /// many messages at hand gets several times as many through.
+    ///
+    /// # Errors
+    /// Those of [`enqueue`](Self::enqueue), for each command by itself. If this is cancelled, some may be queued.
+    pub async fn enqueue_all(&self, commands: impl IntoIterator<Item = Numbered>) -> Vec<Result<Sending, Error>> {
+        if self.inner.config.kind == SessionKind::Read {
+            let refusal = || Err(Error::new(Code::NotAllowed, "the session was opened to read only"));
+            return commands.into_iter().map(|_| refusal()).collect();
+        }
+        let mut waiting = Vec::new();
+        for command in commands {
+            let (reply, queued) = oneshot::channel();
+            // What could not be handed over is told below, when nobody answers.
+            let _ = self.order(Order::Enqueue { command, reply }).await;
+            waiting.push(queued);
+        }
+        let mut queued = Vec::with_capacity(waiting.len());
+        for answer in waiting {
+            queued.push(answer.await.unwrap_or_else(|_| Err(self.ended())));
+        }
+        queued
+    }
+
     /// Sends a message and waits for its receipt. Cancelled, it is sent all the same.
     ///
     /// # Errors

@@ -221,7 +221,7 @@ pub enum Outcome {
     /// A numbered command was accepted, now or before.
     Receipt(Receipt),
     /// Something changed; this is its record.
-    Changed(Entry),
+    Changed(Box<Entry>),
     /// Nothing had to be changed.
     Unchanged {
         /// The conversation concerned, empty if none.

@@ -2,19 +2,18 @@
 
 use crate::context::{Context, Failure};
 use crate::load::{Scene, Strategy, Target, bodies};
-use crate::report::{Bound, Report, Table};
-use crate::stats::Latencies;
+use crate::report::{Bound, Report, Table, number};
+use crate::stats::{Latencies, Sample};
 use crate::store::{Bench, Done, drive, message, name, send, submit};
 use crate::workload::Density;
 use bytes::Bytes;
 use highwater_engine::command::Destination;
 use highwater_engine::options::Durability;
 use highwater_engine::proto::record::Kind;
-use highwater_engine::{Command, Options};
+use highwater_engine::{Options, SendSession};
 use parking_lot::Mutex;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::mpsc::sync_channel;
 use std::time::{Duration, Instant};
 
 pub(super) fn run(context: &Context, report: &mut Report) -> Result<(), Failure> {
@@ -57,7 +56,7 @@ fn persists(context: &Context, report: &mut Report) -> Result<(), Failure> {
     let mut table = Table::new(
         format!(
             "acknowledgements, 64 in flight, {users} users, with a persist of {} ms",
-            crate::stats::Sample::new(persist_ms).median().round()
+            Sample::new(persist_ms).median().round()
         ),
         &["when", "n", "p50 µs", "p99 µs", "p999 µs", "max µs"],
     );
@@ -102,23 +101,26 @@ fn drive_split(target: &mut Target, split: &Arc<Split>, until: Instant) -> Resul
 
 const GROUP: usize = 1_000;
 const BURST: u64 = 1_000;
+/// A direct message is sent every so often, whether or not the ones before were answered: who waits for an answer before
+/// the next send would not notice how many others would have waited, too.
+const EVERY: Duration = Duration::from_micros(500);
 
-/// Direct sends one after the other, idle and while a group of 1,000 receives 1,000 messages.
+/// Direct sends at a steady pace, idle and while a group of 1,000 receives 1,000 messages.
 fn bursts(context: &Context, report: &mut Report) -> Result<(), Failure> {
     let bench = Bench::open(context.scratch()?, Options::default(), GROUP)?;
     bench.group(Kind::Group, "crowd", &(0..GROUP).collect::<Vec<_>>())?;
     let sessions = bench.sessions([0, 1])?;
     bench.engine.execute(message(sessions[1], 1, 2))?;
+    let mut steady = Steady { bench: &bench, session: sessions[1], client_seq: 1, waiting: Arc::default() };
     let body = Bytes::from(vec![b'x'; super::BODY_BYTES]);
     let crowd: Arc<str> = "crowd".into();
-    let (mut idle, mut busy) = (Latencies::default(), Latencies::default());
-    let (mut direct_seq, mut crowd_seq) = (1, 0);
+    let (idle, busy) = (Arc::new(Mutex::default()), Arc::new(Mutex::default()));
+    let mut crowd_seq = 0;
     let mut burst_ms = Vec::new();
     let until = Instant::now() + context.budget / 12;
-    for _ in 0..context.pick(100, 8) {
-        for _ in 0..200 {
-            idle.record(one(&bench, sessions[1], &mut direct_seq, &body)?);
-        }
+    for _ in 0..context.pick(60, 10) {
+        let idle_until = Instant::now() + Duration::from_millis(60);
+        steady.send_while(&idle, || Instant::now() < idle_until)?;
         let left = Arc::new(AtomicUsize::new(BURST as usize));
         let began = Instant::now();
         for _ in 0..BURST {
@@ -130,23 +132,19 @@ fn bursts(context: &Context, report: &mut Report) -> Result<(), Failure> {
             let to = Destination::Conversation(crowd.clone());
             submit(&bench.engine, send(sessions[0], crowd_seq, to, body.clone()), done)?;
         }
-        while left.load(Ordering::SeqCst) > 0 {
-            busy.record(one(&bench, sessions[1], &mut direct_seq, &body)?);
-        }
+        steady.send_while(&busy, || left.load(Ordering::SeqCst) > 0)?;
         burst_ms.push(began.elapsed().as_secs_f64() * 1e3);
         if Instant::now() > until {
             break;
         }
     }
-    let burst_ms = crate::stats::Sample::new(burst_ms);
+    let (idle, busy) = (idle.lock(), busy.lock());
+    let burst_ms = number(Sample::new(burst_ms).median());
     let mut table = Table::new(
-        format!(
-            "a direct send's answer while {GROUP} members receive {BURST} messages (in {} ms)",
-            crate::report::number(burst_ms.median())
-        ),
+        format!("a direct send's answer while {GROUP} members receive {BURST} messages at once (in {burst_ms} ms)"),
         &["when", "n", "p50 µs", "p99 µs", "max µs"],
     );
-    for (when, latencies) in [("idle", &idle), ("burst", &busy)] {
+    for (when, latencies) in [("idle", &*idle), ("burst", &*busy)] {
         table.row([
             when.into(),
             latencies.count().into(),
@@ -157,24 +155,40 @@ fn bursts(context: &Context, report: &mut Report) -> Result<(), Failure> {
     }
     report.table(table);
     let above_ms = (busy.p99_us() - idle.p99_us()) / 1e3;
-    report.check(
-        "a direct send's ack p99 during a burst of another conversation, above idle, ms",
-        above_ms,
-        Bound::AtMost(5.0),
-    );
+    let what = "a direct send's ack p99 during a burst of another conversation, above idle, ms";
+    report.check(what, above_ms, Bound::AtMost(5.0));
     Ok(())
 }
 
-fn one(
-    bench: &Bench,
-    session: highwater_engine::SendSession,
-    client_seq: &mut u64,
-    body: &Bytes,
-) -> Result<Duration, Failure> {
-    *client_seq += 1;
-    let command: Command = send(session, *client_seq, Destination::User(name(2)), body.clone());
-    let (answered, answer) = sync_channel(1);
-    let began = Instant::now();
-    submit(&bench.engine, command, Box::new(move |is_ok| answered.send(is_ok).unwrap_or_default()))?;
-    if answer.recv()? { Ok(began.elapsed()) } else { Err("a send was refused".into()) }
+/// One device that sends at a steady pace.
+struct Steady<'a> {
+    bench: &'a Bench,
+    session: SendSession,
+    client_seq: u64,
+    waiting: Arc<AtomicUsize>,
+}
+
+impl Steady<'_> {
+    /// Sends while that holds, and waits for all answers, whose latencies are recorded.
+    fn send_while(&mut self, latencies: &Arc<Mutex<Latencies>>, holds: impl Fn() -> bool) -> Result<(), Failure> {
+        let body = Bytes::from(vec![b'x'; super::BODY_BYTES]);
+        let mut due = Instant::now();
+        while holds() {
+            self.client_seq += 1;
+            self.waiting.fetch_add(1, Ordering::SeqCst);
+            let (waiting, latencies) = (self.waiting.clone(), latencies.clone());
+            let done: Done = Box::new(move |_| {
+                latencies.lock().record(due.elapsed());
+                waiting.fetch_sub(1, Ordering::SeqCst);
+            });
+            let command = send(self.session, self.client_seq, Destination::User(name(2)), body.clone());
+            submit(&self.bench.engine, command, done)?;
+            due += EVERY;
+            std::thread::sleep(due.saturating_duration_since(Instant::now()));
+        }
+        while self.waiting.load(Ordering::SeqCst) > 0 {
+            std::thread::sleep(EVERY);
+        }
+        Ok(())
+    }
 }

@@ -38,6 +38,22 @@ async fn a_send_that_never_arrived_gets_the_number_that_is_next_by_then() {
 }
 
 #[tokio::test]
+async fn several_commands_at_once_keep_their_order_and_are_refused_one_by_one() {
+    let server = Server::start();
+    let (client, mut peer) = connected(&server, client(&server), 0).await;
+    let nobody = Numbered::Send(Message::to_user("", "hello"));
+    let mut queued = client.enqueue_all([recall(1), nobody, recall(2)]).await;
+    let refusal = queued.remove(1).expect_err("a user has a name");
+    assert_eq!(refusal.code, Code::InvalidArgument);
+    for (number, sending) in (1..).zip(queued) {
+        let (id, wire::request::Call::Recall(recall)) = peer.request().await else { panic!("no recall") };
+        assert_eq!((recall.client_seq, recall.target), (number, number));
+        peer.receipt(id, number, false).await;
+        assert_eq!(sending.unwrap().receipt().await.unwrap().client_seq, number);
+    }
+}
+
+#[tokio::test]
 async fn sends_are_pipelined_within_the_window_and_a_refusal_moves_the_numbers_up() {
     let server = Server::start();
     let (client, mut peer) = connected(&server, client(&server), 0).await;

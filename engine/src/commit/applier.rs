@@ -60,7 +60,10 @@ fn answer(shared: &Shared, group: Group) {
         }
         completion(match reply {
             Reply::Ready(result) => result,
-            Reply::Changed(index) => Ok(Outcome::Changed(timeline::entry(&shared.state.read(), &group.records[index]))),
+            Reply::Changed(index) => {
+                let entry = timeline::entry(&shared.state.read(), &group.records[index]);
+                Ok(Outcome::Changed(Box::new(entry)))
+            }
         });
     }
 }

@@ -19,6 +19,7 @@ mod applier;
 mod group;
 mod keys;
 mod loader;
+mod pending;
 mod persist;
 mod rules;
 mod sequencer;

@@ -11,10 +11,11 @@ use super::ahead::{Ahead, Known};
 use super::group::{Group, Reply, WriterInput};
 use super::keys::{self, Key};
 use super::loader::Job;
+use super::pending::Pending;
 use super::rules::{Answer, Directs, Draft, Generations, Rules, Target, Verdict};
 use super::shared::Shared;
 use super::time::RecordTime;
-use crate::command::{Command, Completion, Destination, Outcome, Receipt, SendSession};
+use crate::command::{Command, Destination, Outcome, Receipt, SendSession};
 use crate::state::State;
 use highwater_proto::error::{Code, Error};
 use highwater_proto::id::{DeviceId, Ordinal, Position, Seq};
@@ -35,7 +36,7 @@ const DIRECTS_MAX: usize = 1 << 20;
 /// What the sequencer is told.
 pub(crate) enum Input {
     /// A command was submitted.
-    Command { command: Command, completion: Completion, bytes: usize },
+    Command(Box<Pending>),
     /// A waiting command's target was read.
     Loaded { ticket: u64, target: Result<Option<Target>, Error> },
     /// Something that it waited for was applied.
@@ -44,18 +45,6 @@ pub(crate) enum Input {
     Finish,
     /// End at once.
     Abort,
-}
-
-/// A command on its way to a verdict.
-struct Pending {
-    ticket: u64,
-    command: Command,
-    completion: Completion,
-    bytes: usize,
-    /// What it must not overtake others on; empty until somebody has to wait.
-    keys: Vec<Key>,
-    loading: bool,
-    target: Option<Target>,
 }
 
 /// Tells a send session that it was replaced.
@@ -71,7 +60,7 @@ pub(super) struct Sequencer {
     assigned: Position,
     /// The applied position that the last look at everything pending went by.
     looked_at: Position,
-    pending: VecDeque<Pending>,
+    pending: VecDeque<Box<Pending>>,
     generations: Generations,
     directs: Directs,
     next_generation: u64,
@@ -160,16 +149,15 @@ impl Sequencer {
                 Some(Input::Finish) => self.finishing = true,
                 Some(Input::Applied) => {}
                 Some(Input::Loaded { ticket, target }) => self.loaded(ticket, target),
-                Some(Input::Command { command, completion, bytes }) => self.enqueue(command, completion, bytes),
+                Some(Input::Command(pending)) => self.enqueue(pending),
             }
         }
     }
 
-    fn enqueue(&mut self, command: Command, completion: Completion, bytes: usize) {
-        let ticket = self.next_ticket;
+    fn enqueue(&mut self, mut pending: Box<Pending>) {
+        pending.ticket = self.next_ticket;
         self.next_ticket += 1;
-        let keys = Vec::new();
-        self.pending.push_back(Pending { ticket, command, completion, bytes, keys, loading: false, target: None });
+        self.pending.push_back(pending);
     }
 
     fn loaded(&mut self, ticket: u64, target: Result<Option<Target>, Error>) {
@@ -215,11 +203,10 @@ impl Sequencer {
                 // What is durable is to become visible meanwhile. What is applied now is known from `ahead` already.
                 RwLockReadGuard::bump(&mut state);
             }
-            let is_blocked = pending.loading || !blocked.is_empty() && self.is_blocked(&mut pending, &state, &blocked);
+            let is_blocked = pending.is_blocked(Known { state: &state, ahead: &self.ahead }, &blocked);
             let verdict = if is_blocked { Verdict::Wait } else { self.decide(&state, &pending, time_ms) };
             if let Some(mut still) = self.carry_out(verdict, pending, &state, time_ms, &mut group) {
-                self.set_keys(&mut still, &state);
-                blocked.extend(still.keys.iter().cloned());
+                blocked.extend(still.keys(Known { state: &state, ahead: &self.ahead }).iter().cloned());
                 waiting.push_back(still);
             }
         }
@@ -232,19 +219,6 @@ impl Sequencer {
         // Without the lock: what they do is their business.
         self.replaced.drain(..).for_each(|on_replaced| on_replaced());
         (!group.answers.is_empty()).then_some(group)
-    }
-
-    /// Whether something waits that a command must not overtake.
-    fn is_blocked(&self, pending: &mut Pending, state: &State, blocked: &FxHashSet<Key>) -> bool {
-        self.set_keys(pending, state);
-        pending.keys.iter().any(|key| blocked.contains(key))
-    }
-
-    /// Only where somebody waits are keys needed.
-    fn set_keys(&self, pending: &mut Pending, state: &State) {
-        if pending.keys.is_empty() {
-            pending.keys = keys::of(&pending.command, Known { state, ahead: &self.ahead });
-        }
     }
 
     fn decide(&self, state: &State, pending: &Pending, time_ms: u64) -> Verdict {
@@ -263,11 +237,11 @@ impl Sequencer {
     fn carry_out(
         &mut self,
         verdict: Verdict,
-        mut pending: Pending,
+        mut pending: Box<Pending>,
         state: &State,
         time_ms: u64,
         group: &mut Group,
-    ) -> Option<Pending> {
+    ) -> Option<Box<Pending>> {
         let reply = match verdict {
             Verdict::Wait => return Some(pending),
             Verdict::Load(conversation, seq) => {
@@ -277,12 +251,12 @@ impl Sequencer {
             }
             Verdict::Repeat(device) => {
                 let last = state.device(device).map_or(Position::ZERO, |device| device.last_position);
-                let Pending { command, completion, bytes, .. } = pending;
+                let Pending { command, completion, bytes, .. } = *pending;
                 self.load(Job::Repeat { command, completion, bytes, last });
                 return None;
             }
-            Verdict::Refuse(error) => Reply::Ready(Err(error)),
-            Verdict::Answer(outcome) => Reply::Ready(Ok(outcome)),
+            Verdict::Refuse(error) => Reply::Ready(Err(*error)),
+            Verdict::Answer(outcome) => Reply::Ready(Ok(*outcome)),
             Verdict::Accept(drafts, answer) => {
                 let entries = drafts.iter().map(|draft| draft.entries(state)).sum();
                 if !group.has_room_for(entries, &self.shared.options) {
@@ -460,7 +434,7 @@ impl Sequencer {
     fn refuse_all(&mut self, error: &Error) {
         while let Ok(input) = self.input.try_recv() {
             match input {
-                Input::Command { command, completion, bytes } => self.enqueue(command, completion, bytes),
+                Input::Command(pending) => self.enqueue(pending),
                 Input::Finish | Input::Abort => self.finishing = true,
                 Input::Loaded { .. } | Input::Applied => {}
             }

@@ -1,6 +1,7 @@
 //! What the threads of one open store share.
 
 use super::group::WriterInput;
+use super::pending::Pending;
 use super::sequencer::Input;
 use crate::command::{Command, Completion};
 use crate::log::{LogReader, LogSpace};
@@ -176,7 +177,7 @@ impl Shared {
             return Err(busy);
         }
         let is_closed = self.is_closed.read();
-        let sent = !*is_closed && self.input.send(Input::Command { command, completion, bytes }).is_ok();
+        let sent = !*is_closed && self.input.send(Input::Command(Pending::new(command, completion, bytes))).is_ok();
         drop(is_closed);
         if sent {
             return Ok(());

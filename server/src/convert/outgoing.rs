@@ -21,7 +21,7 @@ pub(crate) fn outcome(result: Result<Outcome, Error>) -> response::Outcome {
             client_seq: receipt.client_seq,
             repeated: receipt.repeated,
         }),
-        Ok(Outcome::Changed(entry)) => response::Outcome::Changed(record(entry)),
+        Ok(Outcome::Changed(entry)) => response::Outcome::Changed(record(*entry)),
         Ok(Outcome::Unchanged { conversation }) => {
             response::Outcome::Unchanged(wire::Target { conversation: conversation.to_string() })
         }

@@ -190,7 +190,7 @@ impl World {
             }
             (Ok(Done::Changed { position }), Ok(Outcome::Changed(entry))) => {
                 let state = self.model.state();
-                prop_assert_eq!(entry, model::entry(&self.model, &state, *position, None), "{:?}", ask);
+                prop_assert_eq!(*entry, model::entry(&self.model, &state, *position, None), "{:?}", ask);
             }
             (Ok(Done::Unchanged(conversation)), Ok(Outcome::Unchanged { conversation: found })) => {
                 prop_assert_eq!(conversation, &found, "{:?}", ask);

@@ -19,6 +19,8 @@ struct State {
     /// Syncs that may pass although it is shut.
     allowed: u64,
     passed: u64,
+    /// A sync waits.
+    is_held: bool,
 }
 
 impl Gate {
@@ -40,16 +42,36 @@ impl Gate {
     }
 
     fn pass(&self) {
-        let state = self.state.lock().unwrap();
+        let mut state = self.state.lock().unwrap();
+        state.is_held = true;
+        self.changed.notify_all();
         let is_held = |state: &mut State| state.is_shut && state.allowed == 0;
         let (mut state, _) = self.changed.wait_timeout_while(state, PATIENCE, is_held).unwrap();
         state.allowed = state.allowed.saturating_sub(1);
         state.passed += 1;
+        state.is_held = false;
+    }
+
+    /// Waits until so many syncs have passed and the next one is held.
+    pub(crate) fn wait_held(&self, passed: u64) {
+        let state = self.state.lock().unwrap();
+        let is_due = |state: &mut State| !(state.is_held && state.passed == passed);
+        let (_state, late) = self.changed.wait_timeout_while(state, PATIENCE, is_due).unwrap();
+        assert!(!late.timed_out(), "no sync was held after {passed}");
     }
 
     /// How many syncs have passed.
     pub(crate) fn passed(&self) -> u64 {
         self.state.lock().unwrap().passed
+    }
+}
+
+/// A test that fails lets everything end: the engine waits for its syncs.
+pub(crate) struct OpenAtEnd(pub(crate) Arc<Gate>);
+
+impl Drop for OpenAtEnd {
+    fn drop(&mut self) {
+        self.0.open();
     }
 }
 

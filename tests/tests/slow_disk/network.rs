@@ -1,6 +1,6 @@
 //! The same over the network: a server on a slow disk, and clients that queue what it does not take.
 
-use crate::gate::{Gate, GatedDisk};
+use crate::gate::{Gate, GatedDisk, OpenAtEnd};
 use crate::{PATIENCE, alone, resident_bytes};
 use highwater_client::{
     CertificateHash, Client, ClientBuilder, Code, Content, Event, Kind, Message, NewConversation, SessionKind,
@@ -17,15 +17,16 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::watch;
 
 const SENDERS: usize = 12;
-const PER_SENDER: u64 = 1_200;
+const PER_SENDER: u64 = 2_000;
 const BODY_BYTES: usize = 4 << 10;
 const QUEUE_BYTES_MAX: usize = 2 << 20;
 /// What a client queues itself; above, the application waits.
 const OUTGOING_BYTES_MAX: usize = 512 << 10;
-/// Three times what the engine queues; of each session what client and server hold of it: the client's queue and its
-/// frames, both windows, and the answers; and what runtime, index and allocator take.
-const RESIDENT_BYTES_MAX: u64 = 3 * QUEUE_BYTES_MAX as u64 + SENDERS as u64 * (2 << 20) + (16 << 20);
-const _: () = assert!(SENDERS * PER_SENDER as usize * BODY_BYTES > 20 * QUEUE_BYTES_MAX, "most of it has to wait");
+/// Three times what the engine queues; of each session the client's queue, as commands and as frames, and what the
+/// server has read of it; and what runtime, index and allocator take.
+const RESIDENT_BYTES_MAX: u64 = 3 * QUEUE_BYTES_MAX as u64 + 3 * (SENDERS * OUTGOING_BYTES_MAX) as u64 + (16 << 20);
+const OFFERED_BYTES: u64 = SENDERS as u64 * PER_SENDER * BODY_BYTES as u64;
+const _: () = assert!(OFFERED_BYTES > 2 * RESIDENT_BYTES_MAX, "what does not wait with its sender would be seen");
 
 /// What the clients of a server in dev mode know of it.
 struct Site {
@@ -139,6 +140,7 @@ async fn play() {
         ..Options::default()
     };
     let engine = Engine::open(directory.path(), options).unwrap();
+    let _end = OpenAtEnd(Arc::clone(&gate));
     let config = Config::dev(directory.path(), ([127, 0, 0, 1], 0).into());
     let server = Server::serve(&config, engine).unwrap();
     let site = Site::of(directory.path(), &server);
@@ -158,6 +160,7 @@ async fn play() {
 
     let before_bytes = resident_bytes();
     gate.shut();
+    let first_sync = gate.passed();
     let seen = Arc::new(Seen::default());
     let senders: Vec<_> = clients.into_iter().map(|client| tokio::spawn(send_all(client, Arc::clone(&seen)))).collect();
     let mut full = seen.full.subscribe();
@@ -172,6 +175,8 @@ async fn play() {
     let mut count = 0;
     for syncs in 1..=SYNCS {
         gate.allow_one();
+        let held = Arc::clone(&gate);
+        tokio::task::spawn_blocking(move || held.wait_held(first_sync + syncs)).await.unwrap();
         count = *soon("what was synced", acknowledged.wait_for(|now| *now > count)).await.unwrap();
         let most = syncs * ((1 << 20) / BODY_BYTES as u64 + 1);
         assert!(count <= most, "{count} acknowledged after {syncs} syncs");

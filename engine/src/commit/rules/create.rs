@@ -113,7 +113,7 @@ impl Rules<'_> {
             if !may_name && !self.options.create_named_users {
                 return Err(refuse(Code::NotFound, format!("user {name:?} does not exist")));
             }
-            check_name("user", name).map_err(Verdict::Refuse)?;
+            check_name("user", name).map_err(Verdict::refuse)?;
             next += 1;
             let fact = Fact::User { id: UserId(next), name: name.as_ref().to_owned() };
             drafts.push(Draft::unnumbered(author, ConversationId::ZERO, fact));
@@ -150,7 +150,7 @@ impl Rules<'_> {
         let limit = self.options.limits.members_per_conversation_max;
         if members.len() > limit {
             let what = format!("the conversation would have {} members", members.len());
-            return Err(Verdict::Refuse(Error::limit("members_per_conversation_max", limit as u64, what)));
+            return Err(Verdict::refuse(Error::limit("members_per_conversation_max", limit as u64, what)));
         }
         let id = ConversationId(self.known.ahead.conversations_count + 1);
         self.room_for_members(id, &members)?;
@@ -172,7 +172,7 @@ impl Rules<'_> {
             if returns >= INTERVALS_PER_MEMBER_MAX {
                 let what = format!("a user was a member {returns} times before");
                 let limit = INTERVALS_PER_MEMBER_MAX as u64;
-                return Err(Verdict::Refuse(Error::limit("intervals_per_member_max", limit, what)));
+                return Err(Verdict::refuse(Error::limit("intervals_per_member_max", limit, what)));
             }
             let what = "a user has too many conversations";
             let limit = limits.conversations_per_user_max;
@@ -192,13 +192,13 @@ fn new_rows(state: &State, conversation: ConversationId, users: &[UserId]) -> us
 pub(super) fn check_members(members: &[Arc<str>]) -> Step<()> {
     if members.len() > MEMBERS_PER_CHANGE_MAX {
         let what = format!("{} members were given", members.len());
-        return Err(Verdict::Refuse(Error::limit("members_per_change_max", MEMBERS_PER_CHANGE_MAX as u64, what)));
+        return Err(Verdict::refuse(Error::limit("members_per_change_max", MEMBERS_PER_CHANGE_MAX as u64, what)));
     }
     Ok(())
 }
 
 fn check_new_name(name: &str) -> Step<()> {
-    check_name("conversation", name).map_err(Verdict::Refuse)?;
+    check_name("conversation", name).map_err(Verdict::refuse)?;
     if name.starts_with(DIRECT_PREFIX) {
         let why = format!("conversation: ids beginning with {DIRECT_PREFIX} are those of direct conversations");
         return Err(refuse(Code::InvalidArgument, why));

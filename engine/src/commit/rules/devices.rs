@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 impl Rules<'_> {
     pub(super) fn create_user(&self, user: &Arc<str>) -> Step<Verdict> {
-        check_name("user", user).map_err(Verdict::Refuse)?;
+        check_name("user", user).map_err(Verdict::refuse)?;
         if self.known.user(user).is_some() {
             return Ok(unchanged(&Arc::from("")));
         }
@@ -20,7 +20,7 @@ impl Rules<'_> {
     }
 
     pub(super) fn open_session(&self, open: &OpenSession) -> Step<Verdict> {
-        check_name("device", &open.device).map_err(Verdict::Refuse)?;
+        check_name("device", &open.device).map_err(Verdict::refuse)?;
         let user = self.caller(&open.user)?;
         let known = self.known.device_id(user, &open.device);
         if let Some(device) = known {
@@ -61,7 +61,7 @@ impl Rules<'_> {
         let names = ahead.users as usize + ahead.devices_count as usize + ahead.conversations_count as usize;
         let limit = self.options.limits.names_max;
         if names + more > limit {
-            return Err(Verdict::Refuse(Error::limit(
+            return Err(Verdict::refuse(Error::limit(
                 "names_max",
                 limit as u64,
                 "too many users, devices and conversations",

@@ -53,7 +53,7 @@ impl Rules<'_> {
         let limit = self.options.limits.members_per_conversation_max;
         if members > limit {
             let what = format!("the conversation would have {members} members");
-            return Err(Verdict::Refuse(Error::limit("members_per_conversation_max", limit as u64, what)));
+            return Err(Verdict::refuse(Error::limit("members_per_conversation_max", limit as u64, what)));
         }
         let mode = self.mode_change(conversation, members, conversation.settings.fanout);
         drafts.extend(mode.map(|mode| Draft::mode(author, id, mode)));

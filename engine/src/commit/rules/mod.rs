@@ -9,8 +9,6 @@
 //!   users (development); removing somebody unknown changes nothing.
 //! - A message may be sent by the service in the name of somebody who is not a member, except to a direct conversation.
 
-#![expect(clippy::result_large_err, reason = "an early verdict is as ordinary as any other; boxing it would cost more")]
-
 mod create;
 mod devices;
 mod membership;
@@ -34,7 +32,7 @@ pub(crate) enum Verdict {
     /// These records, all or none, in one frame.
     Accept(Vec<Draft>, Answer),
     /// No record; this answer, once what it was derived from is visible.
-    Answer(Outcome),
+    Answer(Box<Outcome>),
     /// A number that was used before: compare with the record it was used for.
     Repeat(DeviceId),
     /// The record with this seq has to be read first.
@@ -42,8 +40,17 @@ pub(crate) enum Verdict {
     /// Something in flight has to be applied first.
     Wait,
     /// Refused: nothing is consumed.
-    Refuse(Error),
+    Refuse(Box<Error>),
 }
+
+impl Verdict {
+    fn refuse(error: Error) -> Self {
+        Self::Refuse(Box::new(error))
+    }
+}
+
+// Verdicts are handed up through every rule, refusals seldom: those are boxed, so that the others are not moved for them.
+const _: () = assert!(size_of::<Verdict>() <= 32);
 
 /// What to answer once accepted records are visible.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -205,7 +212,7 @@ impl<'a> Rules<'a> {
     /// Refuses what would raise a number above its limit; waits where only what is in flight can tell.
     fn within(&self, count: Count, more: usize, limit: usize, name: &str, what: &str) -> Step<()> {
         if count.applied + more > limit {
-            return Err(Verdict::Refuse(Error::limit(name, limit as u64, what)));
+            return Err(Verdict::refuse(Error::limit(name, limit as u64, what)));
         }
         if count.applied + count.in_flight_max + more > limit {
             return Err(Verdict::Wait);
@@ -271,11 +278,11 @@ fn current_member(conversation: &Conversation, user: UserId) -> Step<&Member> {
 }
 
 fn refuse(code: Code, message: impl Into<String>) -> Verdict {
-    Verdict::Refuse(Error::new(code, message))
+    Verdict::refuse(Error::new(code, message))
 }
 
 fn not_found(conversation: &str) -> Verdict {
-    Verdict::Refuse(conversation_not_found(conversation))
+    Verdict::refuse(conversation_not_found(conversation))
 }
 
 /// The one answer for a conversation that does not exist and one that the caller may not see.
@@ -284,5 +291,5 @@ pub(crate) fn conversation_not_found(conversation: &str) -> Error {
 }
 
 fn unchanged(conversation: &Arc<str>) -> Verdict {
-    Verdict::Answer(Outcome::Unchanged { conversation: conversation.clone() })
+    Verdict::Answer(Box::new(Outcome::Unchanged { conversation: conversation.clone() }))
 }

@@ -16,7 +16,7 @@ impl<'a> Rules<'a> {
         self.body(&send.body)?;
         if send.mentions.len() > MENTIONS_MAX {
             let what = format!("{} mentions were given", send.mentions.len());
-            return Err(Verdict::Refuse(Error::limit("mentions_max", MENTIONS_MAX as u64, what)));
+            return Err(Verdict::refuse(Error::limit("mentions_max", MENTIONS_MAX as u64, what)));
         }
         let (id, conversation) = match &send.destination {
             Destination::Conversation(name) => self.conversation(name)?,
@@ -93,7 +93,7 @@ impl<'a> Rules<'a> {
             Some(Redaction::Edited(edits)) if edits.len() >= EDITS_PER_MESSAGE_MAX => {
                 let what = format!("message {} has {} edits", target.seq, edits.len());
                 let limit = EDITS_PER_MESSAGE_MAX as u64;
-                return Err(Verdict::Refuse(Error::limit("edits_per_message_max", limit, what)));
+                return Err(Verdict::refuse(Error::limit("edits_per_message_max", limit, what)));
             }
             _ => {}
         }
@@ -136,7 +136,7 @@ impl<'a> Rules<'a> {
             return Err(if settled { Verdict::Repeat(session.device) } else { Verdict::Wait });
         }
         if client_seq > last + 1 {
-            return Err(Verdict::Refuse(Error::out_of_order(client_seq, last + 1)));
+            return Err(Verdict::refuse(Error::out_of_order(client_seq, last + 1)));
         }
         Ok(())
     }
@@ -145,7 +145,7 @@ impl<'a> Rules<'a> {
         let limit = self.options.limits.body_bytes_max;
         if body.len() > limit {
             let what = format!("body has {} bytes", body.len());
-            return Err(Verdict::Refuse(Error::limit("body_bytes_max", limit as u64, what)));
+            return Err(Verdict::refuse(Error::limit("body_bytes_max", limit as u64, what)));
         }
         Ok(())
     }

@@ -42,6 +42,8 @@ use workload::Workload;
 
 /// Sessions that are opened at a time, at first.
 const CONNECTING_MAX: usize = 64;
+/// Lines that a step before or after the sends is worth, where there is no bar.
+const STEP_LINES: u64 = 4;
 /// How often it is told how the run goes.
 const TELL_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -109,7 +111,7 @@ fn check(workload: &Workload, server: &Session) -> Result<(), Failure> {
 
 async fn connect_senders(run: &Arc<Run>) -> Result<Vec<Sender>, Failure> {
     let count = run.plan.senders.len();
-    let mut progress = Progress::new(run.connector.progress, "senders", count as u64);
+    let mut progress = Progress::new(run.connector.progress, "senders", count as u64).lines(STEP_LINES);
     let mut connecting = JoinSet::new();
     let mut senders = Vec::with_capacity(count);
     for number in 0..count {
@@ -244,7 +246,7 @@ impl Readers {
     /// Connects them all, and waits until each has caught up.
     async fn connect(run: &Arc<Run>) -> Result<Self, Failure> {
         let count = run.plan.readers.len();
-        let mut progress = Progress::new(run.connector.progress, "readers", count as u64);
+        let mut progress = Progress::new(run.connector.progress, "readers", count as u64).lines(STEP_LINES);
         let mut readers =
             Self { tasks: JoinSet::new(), storms: Vec::with_capacity(count), until: watch::Sender::new(Until::Told) };
         let connecting = Arc::new(Semaphore::new(CONNECTING_MAX));
@@ -274,7 +276,7 @@ impl Readers {
 
     /// Waits until everything has come that was acknowledged, or nothing comes any more. What was found.
     async fn finish(mut self, run: &Run, targets: Targets) -> Result<Violations, Failure> {
-        let mut progress = Progress::new(run.connector.progress, "complete", self.tasks.len() as u64);
+        let mut progress = Progress::new(run.connector.progress, "complete", self.tasks.len() as u64).lines(STEP_LINES);
         let targets = Arc::new(targets);
         self.until.send_replace(Until::Complete(Arc::clone(&targets)));
         let mut live = Live::new(crate::crowd::progress::Style::Silent, &run.meter);

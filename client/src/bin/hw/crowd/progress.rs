@@ -25,7 +25,7 @@ impl Style {
     }
 }
 
-/// With [`Style::Lines`], a line for each such part of the whole.
+/// With [`Style::Lines`], how many lines the whole is worth, unless said otherwise.
 const LINES: u64 = 50;
 
 /// Tells how much of a whole is done, on standard error.
@@ -36,6 +36,7 @@ pub(crate) struct Progress {
     total: u64,
     done: u64,
     told: u64,
+    lines: u64,
 }
 
 impl Progress {
@@ -48,7 +49,13 @@ impl Progress {
             // The template is fixed; if it were wrong, the default one would do.
             if let Ok(template) = template { bar.with_style(template) } else { bar }
         });
-        Self { what, style, bar, total, done: 0, told: 0 }
+        Self { what, style, bar, total, done: 0, told: 0, lines: LINES }
+    }
+
+    /// A whole that is worth so many lines.
+    pub(crate) fn lines(mut self, lines: u64) -> Self {
+        self.lines = lines;
+        self
     }
 
     /// So much is done now.
@@ -58,7 +65,7 @@ impl Progress {
             Some(bar) => bar.set_position(done),
             None if self.style == Style::Silent => {}
             None => {
-                let part = done * LINES / self.total.max(1);
+                let part = done * self.lines / self.total.max(1);
                 if part > self.told {
                     self.told = part;
                     // That nobody reads it is no reason to fail.

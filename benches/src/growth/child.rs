@@ -1,0 +1,86 @@
+//! What the children of this program do: hold one store and measure it when told, fill one until they are killed, open
+//! one and tell how long that took.
+
+use super::membership;
+use super::population::{Made, Population};
+use crate::children::{answer, requests};
+use crate::context::Failure;
+use crate::machine::Memory;
+use crate::sys;
+use highwater_engine::{Engine, Options};
+use serde::{Deserialize, Serialize};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// How an opening went.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub(super) struct Opened {
+    pub(super) seconds: f64,
+    pub(super) cpu_seconds: f64,
+    pub(super) memory_bytes: u64,
+}
+
+/// How long a child fills a head that nobody kills.
+const FILL_TIME_MAX: Duration = Duration::from_secs(600);
+
+/// Does what the arguments say.
+pub(super) fn run(arguments: &[&str]) -> Result<(), Failure> {
+    match *arguments {
+        ["store", path, users, entries] => store(Path::new(path), users.parse()?, entries.parse()?),
+        ["open", path] => open(Path::new(path)),
+        ["fill", path, users, pairs] => fill(Path::new(path), users.parse()?, pairs.parse()?),
+        ["membership", path, conversations] => membership::run(Path::new(path), conversations.parse()?),
+        _ => Err(format!("nothing is called {arguments:?}").into()),
+    }
+}
+
+/// Makes a store with so many users and entries, tells how that went, and measures what it is asked to.
+fn store(path: &Path, users: usize, entries: u64) -> Result<(), Failure> {
+    let mut made = Made { users, ..Made::default() };
+    let began = Instant::now();
+    let mut population = Population::make(path, users)?;
+    made.seconds = began.elapsed().as_secs_f64();
+    made.entries = population.entries_made();
+    if let Some(more) = entries.checked_sub(made.entries).filter(|more| *more > 0) {
+        let (began, cpu) = (Instant::now(), sys::process_cpu());
+        let grown = population.grow(more)?;
+        population.persist()?;
+        made.growth_seconds = began.elapsed().as_secs_f64();
+        made.growth_cpu_ns_per_entry = (sys::process_cpu() - cpu).as_secs_f64() * 1e9 / grown as f64;
+        made.entries += grown;
+    }
+    population.persist()?;
+    population.measure(&mut made);
+    answer(&made)?;
+    for request in requests() {
+        match request.as_str() {
+            "send" => answer(&population.send_cost()?)?,
+            "sync" => answer(&population.sync_cost()?)?,
+            _ => return Err(format!("nothing is called {request:?}").into()),
+        }
+    }
+    population.close()
+}
+
+/// Opens a store and tells how long that took; closes it when nothing more is asked.
+fn open(path: &Path) -> Result<(), Failure> {
+    let (began, cpu) = (Instant::now(), sys::process_cpu());
+    let engine = Engine::open(path, Options::default())?;
+    answer(&Opened {
+        seconds: began.elapsed().as_secs_f64(),
+        cpu_seconds: (sys::process_cpu() - cpu).as_secs_f64(),
+        memory_bytes: Memory::here().peak,
+    })?;
+    requests().for_each(drop);
+    Ok(engine.close()?)
+}
+
+/// Sends direct messages among the first `pairs`, until it is killed.
+fn fill(path: &Path, users: usize, pairs: usize) -> Result<(), Failure> {
+    let mut population = Population::open(path, users)?;
+    population.senders(pairs)?;
+    population.persist()?;
+    answer(&"ready")?;
+    population.send(u64::MAX, Instant::now() + FILL_TIME_MAX)?;
+    Err("nobody killed this process".into())
+}
