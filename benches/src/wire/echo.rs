@@ -21,20 +21,23 @@ use highwater_server::limits::{
 use prost::Message;
 use push::{Group, Groups};
 use quinn::crypto::rustls::QuicServerConfig;
-use quinn::{Connection, Endpoint, Incoming, RecvStream, TransportConfig, VarInt};
+use quinn::udp::UdpSocketState;
+use quinn::{Connection, Endpoint, EndpointConfig, Incoming, RecvStream, TransportConfig, VarInt};
 use rustls::pki_types::PrivatePkcs8KeyDer;
+use std::net::{Ipv4Addr, UdpSocket};
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::runtime::{Builder, Runtime};
 
-/// As many as `highwater serve` has.
-const WORKER_THREADS: usize = 2;
 /// As `highwater serve` has it.
 const IDLE_MAX: Duration = Duration::from_secs(30);
 const CRYPTO_BUFFER_BYTES: usize = 16 << 10;
 const READ_BYTES: usize = 64 << 10;
 const COMMANDS_PRIORITY: i32 = 2;
 const UNAUTHENTICATED_MAX: usize = 1_000;
+const SOCKET_BUFFER_BYTES: usize = 4 << 20;
 
 /// What the bare server is started with.
 #[derive(clap::Args)]
@@ -46,8 +49,7 @@ pub(super) struct Arguments {
 
 /// Serves until it is killed.
 pub(crate) fn run(arguments: &Arguments) -> Fallible<()> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(WORKER_THREADS).enable_all().build()?;
-    runtime.block_on(async {
+    runtime()?.block_on(async {
         let endpoint = open(&arguments.data)?;
         println!("ready {}", endpoint.local_addr()?);
         accept(endpoint).await;
@@ -55,9 +57,22 @@ pub(crate) fn run(arguments: &Arguments) -> Fallible<()> {
     })
 }
 
+/// The threads of `highwater serve`, which leave the engine out of account.
+fn runtime() -> std::io::Result<Runtime> {
+    match std::thread::available_parallelism().map_or(1, NonZeroUsize::get) {
+        0..=2 => Builder::new_current_thread().enable_all().build(),
+        processors => Builder::new_multi_thread().worker_threads(processors - 1).enable_all().build(),
+    }
+}
+
 /// Opens the port, and leaves the certificate in the directory.
 pub(super) fn open(data: &Path) -> Fallible<Endpoint> {
-    Ok(Endpoint::server(settings(data)?, ([127, 0, 0, 1], 0).into())?)
+    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
+    let state = UdpSocketState::new((&socket).into())?;
+    state.set_recv_buffer_size((&socket).into(), SOCKET_BUFFER_BYTES)?;
+    state.set_send_buffer_size((&socket).into(), SOCKET_BUFFER_BYTES)?;
+    let runtime = Arc::new(quinn::TokioRuntime);
+    Ok(Endpoint::new(EndpointConfig::default(), Some(settings(data)?), socket, runtime)?)
 }
 
 /// Serves until the endpoint is closed.

@@ -49,7 +49,8 @@ pub fn run(context: &Context) -> Result<Report, Failure> {
     let mut report = Report::new("wire", Machine::here(&context.out));
     let programs = Programs::find(true)?;
     report.note(match programs.is_pinned() {
-        true => "server and load generator are kept on one core each; the generator has one thread, the servers two",
+        true => "server and load generator are kept on one core each, with one thread for all connections; Highwater's engine has its \
+                 threads on the server's core",
         false => "server and load generator share the cores",
     });
     report.note("CPU is user and system time of the server's process, the kernel's work for its packets included");
