@@ -3,7 +3,7 @@
 use crate::context::{Context, Failure};
 use crate::load::{Scene, Strategy, Target, bodies};
 use crate::machine::Used;
-use crate::report::{Cell, Report, Table, number};
+use crate::report::{Cell, Report, Table};
 use crate::rivals::{Expert, Shape, Tuning};
 use crate::store::{drive, name};
 use crate::{sys, workload};
@@ -68,11 +68,7 @@ pub(super) fn run(context: &Context, report: &mut Report, until: Instant) -> Res
         }
     }
     report.table(table);
-    reading.pull_check_us = pull_check(context)?;
-    report.note(format!(
-        "A pull check (one more followed conversation without news in a sync) takes {} µs.",
-        number(reading.pull_check_us)
-    ));
+    reading.pull_check_us = super::pull::check_us(context, report)?;
     Ok(reading)
 }
 
@@ -164,27 +160,4 @@ pub(crate) fn catch_up(engine: &Engine, user: &str, start: Start) -> Result<u64,
         records += delta.records.len() as u64;
     }
     Ok(records)
-}
-
-/// What a followed conversation without news adds to a sync, in µs: 64 of them against none. One of the 64 has one new
-/// record, in either mode, since a sync with nothing new at all looks no further.
-fn pull_check(context: &Context) -> Result<f64, Failure> {
-    const FOLLOWED: usize = 64;
-    let scene = Scene::groups(FOLLOWED, 16, 16, context.seed);
-    let bodies = bodies(BODY_BYTES, context.seed);
-    let sync_us = |strategy: Strategy| -> Result<f64, Failure> {
-        let mut target = Target::open(context, strategy, &scene, &bodies)?;
-        target.measure(64, 2_000, Instant::now() + context.budget)?;
-        let engine = target.bench().ok_or("the target is an engine")?.engine.clone();
-        let (user, start) = (name(1), now(&engine, &name(1))?);
-        drive(1, 1, Instant::now() + context.budget, |_, done| target.send(done))?;
-        let rounds = context.pick(50_000, 10_000);
-        let before = sys::thread_cpu();
-        for _ in 0..rounds {
-            std::hint::black_box(engine.sync(&user, start, SyncLimits::default())?);
-        }
-        Ok((sys::thread_cpu() - before).as_secs_f64() * 1e6 / f64::from(rounds))
-    };
-    let (with, without) = (sync_us(Strategy::Read(Durability::Power))?, sync_us(Strategy::Write(Durability::Power))?);
-    Ok((with - without).max(0.0) / FOLLOWED as f64)
 }
