@@ -6,6 +6,7 @@
 
 mod direct;
 mod grid;
+mod pull;
 mod reading;
 mod threshold;
 mod two_hundred;

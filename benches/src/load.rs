@@ -1,110 +1,26 @@
 //! One load, and everything that it can be given to: the engine in either mode of fan-out, and what one would build
 //! instead.
 
+mod scene;
+
+pub use scene::{Groups, Scene};
+
 use crate::allocations::{self, Allocations};
 use crate::context::{Context, Failure};
 use crate::machine::{Used, directory_bytes};
 use crate::rivals::{Post, RawLog, Shape, Tables, Tuning};
 use crate::store::{Bench, Done, Driven, drive, name, send, submit};
-use crate::workload::{Direct, Random, Text, members};
+use crate::workload::Text;
 use bytes::Bytes;
 use highwater_engine::command::{Create, Destination};
 use highwater_engine::options::Durability;
 use highwater_engine::proto::record::{Fanout, Kind};
 use highwater_engine::{Caller, Command, Options, SendSession};
+use scene::{Next, To};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
-
-/// Who sends to whom.
-#[derive(Clone, Debug)]
-pub enum Scene {
-    /// Direct messages.
-    Direct(Direct, usize),
-    /// Groups, one after the other by chance; a few members of each send.
-    Groups(Arc<Groups>, Random),
-}
-
-/// Groups of one size.
-#[derive(Debug)]
-pub struct Groups {
-    users: usize,
-    members: Vec<Arc<[u32]>>,
-}
-
-/// The next message: who sends it, and where.
-#[derive(Clone, Copy, Debug)]
-pub struct Next {
-    author: usize,
-    to: To,
-}
-
-/// Where a message goes: a user, or a group by number.
-#[derive(Clone, Copy, Debug)]
-enum To {
-    User(usize),
-    Group(usize),
-}
-
-/// Members of a group that send.
-const SENDERS: usize = 4;
-
-impl Scene {
-    /// Direct messages among so many users, a power of two.
-    pub fn direct(users: usize, seed: u64) -> Self {
-        Scene::Direct(Direct::among(users, seed), users)
-    }
-
-    /// So many groups of a size among so many users.
-    pub fn groups(count: usize, size: usize, users: usize, seed: u64) -> Self {
-        let all = |group| members(group, size, users).into_iter().map(|user| user as u32).collect();
-        Scene::Groups(Arc::new(Groups { users, members: (0..count).map(all).collect() }), Random::new(seed))
-    }
-
-    fn users(&self) -> usize {
-        match self {
-            Scene::Direct(_, users) => *users,
-            Scene::Groups(groups, _) => groups.users,
-        }
-    }
-
-    fn senders(&self) -> Vec<usize> {
-        match self {
-            Scene::Direct(_, users) => (0..*users).collect(),
-            Scene::Groups(groups, _) => {
-                let some = groups.members.iter().flat_map(|members| members.iter().take(SENDERS));
-                let mut some: Vec<usize> = some.map(|user| *user as usize).collect();
-                some.sort_unstable();
-                some.dedup();
-                some
-            }
-        }
-    }
-
-    fn next(&mut self) -> Next {
-        match self {
-            Scene::Direct(direct, _) => {
-                let (author, receiver) = direct.next_pair();
-                Next { author, to: To::User(receiver) }
-            }
-            Scene::Groups(groups, random) => {
-                let group = random.below(groups.members.len());
-                let members = &groups.members[group];
-                let author = members[random.below(members.len().min(SENDERS))] as usize;
-                Next { author, to: To::Group(group) }
-            }
-        }
-    }
-
-    /// Inbox entries that a message makes where it is fanned out on write.
-    pub fn entries_per_send(&self) -> usize {
-        match self {
-            Scene::Direct(..) => 2,
-            Scene::Groups(groups, _) => groups.members.first().map_or(0, |members| members.len()),
-        }
-    }
-}
 
 /// What a load is given to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -157,6 +73,36 @@ struct EngineTarget {
     groups: Vec<Arc<str>>,
 }
 
+/// Bytes written, by the account of what wrote them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Own {
+    /// To the log; of tables: to the write-ahead log.
+    pub log: u64,
+    /// To the index, from memory.
+    pub flushed: u64,
+    /// To the index, from the index.
+    pub compacted: u64,
+}
+
+impl Own {
+    /// In all.
+    pub fn total(self) -> u64 {
+        self.log + self.flushed + self.compacted
+    }
+}
+
+impl std::ops::Sub for Own {
+    type Output = Self;
+
+    fn sub(self, earlier: Self) -> Self {
+        Self {
+            log: self.log - earlier.log,
+            flushed: self.flushed - earlier.flushed,
+            compacted: self.compacted - earlier.compacted,
+        }
+    }
+}
+
 /// What a load took.
 #[derive(Clone, Debug)]
 pub struct Measured {
@@ -168,8 +114,8 @@ pub struct Measured {
     pub body_bytes: u64,
     /// What the process used, settling included.
     pub used: Used,
-    /// Bytes written by the store's own account, settling included, where it has one.
-    pub own_bytes: Option<u64>,
+    /// Bytes written by the store's own account, settling included.
+    pub own_bytes: Own,
     /// What was allocated while sending.
     pub allocations: Allocations,
     /// Bytes that all files gained.
@@ -292,7 +238,7 @@ impl Target {
             entries: driven.count * self.scene.entries_per_send() as u64,
             body_bytes,
             used: Used::since(used),
-            own_bytes: self.own_bytes().zip(own).map(|(now, then)| now - then),
+            own_bytes: self.own_bytes() - own,
             allocations,
             space_bytes: self.space_bytes().saturating_sub(space),
             driven,
@@ -300,11 +246,14 @@ impl Target {
     }
 
     /// Bytes that it says it has written so far.
-    fn own_bytes(&self) -> Option<u64> {
+    fn own_bytes(&self) -> Own {
         match &self.kind {
-            Kinds::Engine(_) => None,
-            Kinds::RawLog(log, _) => Some(log.bytes()),
-            Kinds::Tables(tables, _) => Some(tables.written().total()),
+            Kinds::Engine(target) => {
+                let usage = target.bench.engine.usage();
+                Own { log: usage.log_bytes, flushed: usage.index_flush_bytes, compacted: usage.index_compaction_bytes }
+            }
+            Kinds::RawLog(log, _) => Own { log: log.bytes(), ..Own::default() },
+            Kinds::Tables(tables, _) => tables.written(),
         }
     }
 

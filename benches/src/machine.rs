@@ -21,7 +21,7 @@ pub struct Machine {
     pub file_system: String,
     /// The compiler on the path.
     pub rustc: String,
-    /// The commit of the sources, with `+` if they were changed since.
+    /// The commit that was built, with `+` if the sources were others.
     pub commit: String,
     /// The version of RocksDB that is linked.
     pub index_version: String,
@@ -45,7 +45,7 @@ impl Machine {
             kernel: read("/proc/sys/kernel/osrelease").trim().to_owned(),
             file_system: file_system(out),
             rustc: output("rustc", &["--version"]),
-            commit: commit(),
+            commit: env!("HIGHWATER_COMMIT").to_owned(),
             index_version: rivals::version().to_owned(),
             command: std::env::args().collect::<Vec<_>>().join(" "),
             load: load.split(' ').next().and_then(|load| load.parse().ok()).unwrap_or(0.0),
@@ -80,12 +80,6 @@ fn output(program: &str, arguments: &[&str]) -> String {
     let output = Command::new(program).args(arguments).current_dir(env!("CARGO_MANIFEST_DIR")).output();
     let text = output.ok().filter(|output| output.status.success()).map(|output| output.stdout);
     text.map_or_else(|| "unknown".to_owned(), |text| String::from_utf8_lossy(&text).trim().to_owned())
-}
-
-fn commit() -> String {
-    let commit = output("git", &["rev-parse", "--short=12", "HEAD"]);
-    let is_changed = !matches!(output("git", &["status", "--porcelain"]).as_str(), "" | "unknown");
-    format!("{commit}{}", if is_changed { "+" } else { "" })
 }
 
 /// What a process has used since it began.

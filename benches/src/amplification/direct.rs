@@ -10,6 +10,16 @@ use std::cell::RefCell;
 use std::time::Instant;
 
 const BODY_BYTES: usize = 200;
+const COLUMNS: [&str; 8] = [
+    "density",
+    "messages a round",
+    "device bytes/body byte",
+    "own account: log",
+    "flushes",
+    "compactions",
+    "space/body byte",
+    "CPU µs/send",
+];
 const IN_FLIGHT: [usize; 2] = [64, 1_024];
 
 pub(super) fn run(context: &Context, report: &mut Report, until: Instant) -> Result<(), Failure> {
@@ -40,21 +50,18 @@ pub(super) fn run(context: &Context, report: &mut Report, until: Instant) -> Res
         format!(
             "direct messages of {BODY_BYTES} bytes, a persist after {MESSAGES_PER_USER} messages per user at realistic density"
         ),
-        &[
-            "density",
-            "messages a round",
-            "device bytes / body byte",
-            "device bytes / entry",
-            "space / body byte",
-            "CPU µs/send",
-        ],
+        &COLUMNS,
     );
     for variant in rounds.names() {
+        let own =
+            |bytes: fn(&Measured) -> u64| rounds.sample(variant, |m| bytes(m) as f64 / m.body_bytes as f64).into();
         table.row([
             variant.as_str().into(),
             rounds.sample(variant, |m| m.driven.count as f64).into(),
             rounds.sample(variant, Measured::device_bytes_per_body_byte).into(),
-            rounds.sample(variant, Measured::device_bytes_per_entry).into(),
+            own(|m| m.own_bytes.log),
+            own(|m| m.own_bytes.flushed),
+            own(|m| m.own_bytes.compacted),
             rounds.sample(variant, |m| m.space_bytes as f64 / m.body_bytes as f64).into(),
             rounds.sample(variant, Measured::cpu_us_per_send).into(),
         ]);

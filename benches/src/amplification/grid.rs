@@ -4,7 +4,7 @@ use crate::context::{Context, Failure};
 use crate::load::{Measured, Scene, Strategy, Target, bodies};
 use crate::pair::{Rounds, Variant, interleave};
 use crate::plot::{Axis, Plot};
-use crate::report::{Cell, Report, Table};
+use crate::report::{Report, Table};
 use crate::rivals::{Expert, Shape, Tuning};
 use highwater_engine::options::Durability;
 use std::cell::RefCell;
@@ -127,12 +127,11 @@ fn sends(context: &Context, strategy: Strategy, members: usize, body: usize) -> 
 
 fn rows(table: &mut Table, rounds: &Rounds<Measured>, members: usize, body: usize) {
     for name in rounds.names() {
-        let own = rounds.sample(name, |m| m.own_bytes.map_or(f64::NAN, |bytes| bytes as f64 / m.entries as f64));
         table.row([
             format!("{members}, {body}, {name}").into(),
             rounds.sample(name, Measured::device_bytes_per_body_byte).into(),
             rounds.sample(name, Measured::device_bytes_per_entry).into(),
-            if own.count() == 0 { Cell::Nothing } else { own.into() },
+            rounds.sample(name, |m| m.own_bytes.total() as f64 / m.entries as f64).into(),
             rounds.sample(name, |m| m.space_bytes as f64 / m.entries as f64).into(),
             rounds.sample(name, Measured::cpu_us_per_send).into(),
             rounds.sample(name, Measured::cpu_us_per_entry).into(),

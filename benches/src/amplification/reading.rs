@@ -3,9 +3,9 @@
 use crate::context::{Context, Failure};
 use crate::load::{Scene, Strategy, Target, bodies};
 use crate::machine::Used;
-use crate::report::{Cell, Report, Table, number};
+use crate::report::{Cell, Report, Table};
 use crate::rivals::{Expert, Shape, Tuning};
-use crate::store::name;
+use crate::store::{drive, name};
 use crate::{sys, workload};
 use highwater_engine::Engine;
 use highwater_engine::entry::{Start, SyncLimits};
@@ -68,11 +68,7 @@ pub(super) fn run(context: &Context, report: &mut Report, until: Instant) -> Res
         }
     }
     report.table(table);
-    reading.pull_check_us = pull_check(context)?;
-    report.note(format!(
-        "A pull check (one more followed conversation without news in a sync) takes {} µs.",
-        number(reading.pull_check_us)
-    ));
+    reading.pull_check_us = super::pull::check_us(context, report)?;
     Ok(reading)
 }
 
@@ -85,7 +81,7 @@ fn strategy_rows(context: &Context, strategy: Strategy, table: &mut Table, until
     target.measure(256, context.pick(20_000, 2_000), limit())?;
     let mark = mark(&target)?;
     let missed = context.pick(4_000, 1_000);
-    crate::store::drive(256, missed, limit(), |_, done| target.send(done))?;
+    drive(256, missed, limit(), |_, done| target.send(done))?;
     let mut row = |place: &str, read: Read| {
         let per_record = |value: f64| value / read.records.max(1) as f64;
         table.row([
@@ -135,7 +131,11 @@ fn read_all(target: &Target, mark: Mark) -> Result<Read, Failure> {
     let mut read = Read::default();
     for user in users {
         match (mark, target.bench(), target.tables()) {
-            (Mark::Engine(start), Some(bench), _) => read.records += catch_up(&bench.engine, &name(user), start)?,
+            (Mark::Engine(start), Some(bench), _) => {
+                let blocks = bench.engine.usage().block_cache_misses;
+                read.records += catch_up(&bench.engine, &name(user), start)?;
+                *read.blocks.get_or_insert(0) += bench.engine.usage().block_cache_misses - blocks;
+            }
             (Mark::Tables(after), _, Some(tables)) => {
                 let caught_up = tables.catch_up(user as u32, after, usize::MAX)?;
                 read.records += caught_up.records;
@@ -160,30 +160,4 @@ pub(crate) fn catch_up(engine: &Engine, user: &str, start: Start) -> Result<u64,
         records += delta.records.len() as u64;
     }
     Ok(records)
-}
-
-/// What a followed conversation without news adds to a sync, in µs: 64 of them against none.
-fn pull_check(context: &Context) -> Result<f64, Failure> {
-    const FOLLOWED: usize = 64;
-    let scene = Scene::groups(FOLLOWED, 16, 16, context.seed);
-    let bodies = bodies(BODY_BYTES, context.seed);
-    let followed = Target::open(context, Strategy::Read(Durability::Power), &scene, &bodies)?;
-    let scene = Scene::groups(FOLLOWED, 16, 16, context.seed);
-    let mut inboxes = Target::open(context, Strategy::Write(Durability::Power), &scene, &bodies)?;
-    let mut followed = followed;
-    for target in [&mut followed, &mut inboxes] {
-        target.measure(64, 2_000, Instant::now() + context.budget)?;
-    }
-    let sync_us = |target: &Target| -> Result<f64, Failure> {
-        let engine = &target.bench().ok_or("the target is an engine")?.engine;
-        let (user, start) = (name(1), now(engine, &name(1))?);
-        let rounds = context.pick(20_000, 4_000);
-        let before = sys::thread_cpu();
-        for _ in 0..rounds {
-            std::hint::black_box(engine.sync(&user, start, SyncLimits::default())?);
-        }
-        Ok((sys::thread_cpu() - before).as_secs_f64() * 1e6 / f64::from(rounds))
-    };
-    let (with, without) = (sync_us(&followed)?, sync_us(&inboxes)?);
-    Ok((with - without).max(0.0) / FOLLOWED as f64)
 }

@@ -25,9 +25,9 @@ pub(super) fn run(costs: &Costs, reading: Reading, report: &mut Report) {
     let crossing = |syncs: f64| syncs * check_us / append_us;
     let mut table = Table::new(
         format!(
-            "where they cross: an append costs H = {} µs, a pull check h = {} µs",
-            number(append_us),
-            number(check_us)
+            "where they cross: an append costs H = {} ns, a pull check h = {} ns",
+            number(append_us * 1e3),
+            number(check_us * 1e3)
         ),
         &["syncs of a member per message of its own", "write is cheaper up to so many members"],
     );

@@ -4,7 +4,7 @@
 use crate::context::{Context, Failure};
 use crate::load::{Measured, Scene, Strategy, Target, bodies};
 use crate::pair::{Rounds, Variant, interleave};
-use crate::report::{Bound, Cell, Report, Table};
+use crate::report::{Bound, Report, Table};
 use crate::rivals::{Expert, Shape, Tuning};
 use crate::workload::{Density, MESSAGES_PER_USER};
 use highwater_engine::options::Durability;
@@ -88,14 +88,13 @@ fn table(rounds: &Rounds<Measured>, density: Density, sends: u64) -> Table {
     let mut table = Table::new(title, &columns);
     let engine = ENGINE.name();
     for name in rounds.names() {
-        let own = rounds.sample(name, |m| m.own_bytes.map_or(f64::NAN, |bytes| bytes as f64 / m.entries as f64));
         table.row([
             name.as_str().into(),
             rounds.sample(name, Measured::cpu_us_per_entry).into(),
             rounds.ratio(name, &engine, Measured::cpu_us_per_entry).into(),
             rounds.sample(name, Measured::device_bytes_per_entry).into(),
             rounds.ratio(name, &engine, Measured::device_bytes_per_entry).into(),
-            if own.count() == 0 { Cell::Nothing } else { own.into() },
+            rounds.sample(name, |m| m.own_bytes.total() as f64 / m.entries as f64).into(),
             rounds.sample(name, |m| m.space_bytes as f64 / m.entries as f64).into(),
             rounds.sample(name, |m| m.driven.per_second()).into(),
         ]);

@@ -13,7 +13,7 @@ mod tables;
 mod tuning;
 
 pub use raw_log::RawLog;
-pub use tables::{CaughtUp, Tables, Written};
+pub use tables::{CaughtUp, Tables};
 pub use tuning::{Expert, Tuning};
 
 use bytes::Bytes;

@@ -7,6 +7,7 @@
 use super::tuning::{INBOX, MESSAGES};
 use super::{Post, Shape, Tuning, record};
 use crate::context::Failure;
+use crate::load::Own;
 use crate::store::Done;
 use highwater_engine::proto::id::Position;
 use highwater_engine::proto::record::decode;
@@ -38,17 +39,6 @@ struct Inner {
     position: AtomicU64,
 }
 
-/// Bytes that RocksDB says it has written.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Written {
-    /// To its write-ahead log.
-    pub wal: u64,
-    /// To tables, from memtables.
-    pub flushed: u64,
-    /// To tables, from tables.
-    pub compacted: u64,
-}
-
 /// What a device got.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct CaughtUp {
@@ -60,25 +50,6 @@ pub struct CaughtUp {
     pub blocks: u64,
     /// Bytes of these blocks.
     pub block_bytes: u64,
-}
-
-impl Written {
-    /// In all.
-    pub fn total(self) -> u64 {
-        self.wal + self.flushed + self.compacted
-    }
-}
-
-impl std::ops::Sub for Written {
-    type Output = Self;
-
-    fn sub(self, earlier: Self) -> Self {
-        Self {
-            wal: self.wal - earlier.wal,
-            flushed: self.flushed - earlier.flushed,
-            compacted: self.compacted - earlier.compacted,
-        }
-    }
 }
 
 impl Tables {
@@ -126,9 +97,9 @@ impl Tables {
     }
 
     /// Bytes written since it was opened, by RocksDB's own account.
-    pub fn written(&self) -> Written {
-        Written {
-            wal: self.options.get_ticker_count(Ticker::WalFileBytes),
+    pub fn written(&self) -> Own {
+        Own {
+            log: self.options.get_ticker_count(Ticker::WalFileBytes),
             flushed: self.options.get_ticker_count(Ticker::FlushWriteBytes),
             compacted: self.options.get_ticker_count(Ticker::CompactWriteBytes),
         }

@@ -21,7 +21,7 @@ fn every_member_catches_up_with_what_was_sent() {
         assert_eq!((driven.count, driven.latencies.count()), (50, 50));
         tables.settle().expect("it flushes");
         let written = tables.written();
-        assert!(written.wal > 0 && written.flushed > 0, "{written:?}");
+        assert!(written.log > 0 && written.flushed > 0, "{written:?}");
         drop(tables);
         let tables = Tables::open(directory.path(), shape, tuning).expect("it opens again");
         for user in [1, 2, 3] {

@@ -75,7 +75,7 @@ pub(super) fn direct(context: &Context, records: usize, conversations: usize) ->
 pub(super) fn followed(context: &Context, groups: usize, size: usize, records: usize) -> Result<Missed, Failure> {
     let readers: Vec<usize> = (0..32).collect();
     let users = 2 * size;
-    let bench = Bench::open(context.scratch()?, options(), users)?;
+    let bench = Bench::open(context.scratch()?, options(), users + 1)?;
     let mut names: Vec<Arc<str>> = Vec::new();
     for group in 0..groups {
         let conversation: Arc<str> = format!("g{group}").into();
@@ -92,12 +92,17 @@ pub(super) fn followed(context: &Context, groups: usize, size: usize, records: u
         }])?;
         names.push(conversation);
     }
-    let mut senders = Senders::new(&bench, [readers.len()], context.seed)?;
+    // Who is in none of the groups, so that there is something new, though not for the readers.
+    let stranger = users;
+    let mut senders = Senders::new(&bench, [readers.len(), stranger], context.seed)?;
     let mut deliver = |count: usize| -> Result<(), Failure> {
-        let message = |number: usize| senders.message(0, Destination::Conversation(names[number].clone()));
-        bench
-            .execute_all((0..count).map(|number| number % names.len().min(5)).map(message).collect::<Vec<_>>())
-            .map(drop)
+        let message = |number: usize| {
+            let group = number % names.len().min(5);
+            senders.message(0, Destination::Conversation(names[group].clone()))
+        };
+        let mut commands: Vec<Command> = (0..count).map(message).collect();
+        commands.push(senders.message(1, Destination::User(name(stranger))));
+        bench.execute_all(commands).map(drop)
     };
     deliver(100)?;
     bench.engine.persist()?;

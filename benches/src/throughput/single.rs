@@ -13,24 +13,24 @@ use std::os::unix::fs::FileExt;
 use std::sync::mpsc::sync_channel;
 use std::time::Instant;
 
-/// What one record of 200 bytes takes in the log with its frame, about: bare appends are of this size.
-const APPENDED_BYTES: usize = 270;
-
 pub(super) fn run(context: &Context, report: &mut Report) -> Result<(), Failure> {
     let bodies = bodies(super::BODY_BYTES, context.seed);
     let scene = Scene::direct(64, context.seed);
     let mut target = Target::open(context, Strategy::Write(Durability::Power), &scene, &bodies)?;
+    // Bare appends are as large as what a send appends to the log, its frame included.
+    let first = target.measure(1, 200, Instant::now() + context.budget / 12)?;
+    let appended = (first.own_bytes.log / first.driven.count) as usize;
     let directory = context.scratch()?;
     let file = OpenOptions::new().create_new(true).write(true).open(directory.path().join("bare"))?;
     let count = context.pick(20_000, 2_000);
-    sys::reserve(&file, (count * APPENDED_BYTES) as u64)?;
+    sys::reserve(&file, (count * appended) as u64)?;
     file.sync_all()?;
-    let bytes = bodies[0].iter().copied().cycle().take(APPENDED_BYTES).collect::<Vec<u8>>();
+    let bytes = bodies[0].iter().copied().cycle().take(appended).collect::<Vec<u8>>();
     let (mut sends, mut bare) = (Latencies::default(), Latencies::default());
     let until = Instant::now() + context.budget / 12;
     for number in 0..count {
         let began = Instant::now();
-        file.write_all_at(&bytes, (number * APPENDED_BYTES) as u64)?;
+        file.write_all_at(&bytes, (number * appended) as u64)?;
         file.sync_data()?;
         bare.record(began.elapsed());
 
@@ -50,7 +50,8 @@ pub(super) fn run(context: &Context, report: &mut Report) -> Result<(), Failure>
         "one durable direct send, nothing else in flight, 200 bytes",
         &["what", "n", "p50 µs", "p99 µs", "p999 µs"],
     );
-    for (what, latencies) in [("bare append and sync", &bare), ("send", &sends)] {
+    let bare_name = format!("bare append of {appended} bytes, and sync");
+    for (what, latencies) in [(bare_name.as_str(), &bare), ("send", &sends)] {
         table.row([
             what.into(),
             latencies.count().into(),
