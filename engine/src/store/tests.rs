@@ -261,7 +261,7 @@ fn outboxes_are_read_from_any_place() {
                 let found = store.outbox_after(CHANNEL, after, through, limit, Reach::Disk).expect("reading");
                 assert_eq!(found, wanted, "after {after} through {through}");
                 // One reader of many outboxes, wherever another one has left it.
-                let other = [GROUP, ConversationId(3), ConversationId(4)][limit % 3];
+                let other = [GROUP, ConversationId(3), ConversationId(4)][(after.0 % 3) as usize];
                 outboxes.after(other, after, through, limit).expect("reading");
                 let found = outboxes.after(CHANNEL, after, through, limit).expect("reading");
                 assert_eq!(found, wanted, "after {after} through {through}, and after {other}");
