@@ -111,7 +111,7 @@ impl Default for Options {
             tail_bytes_max: 32 << 20,
             persist_head_bytes: 256 << 20,
             persist_dirty_rows: 1_000_000,
-            persist_records: 2_000_000,
+            persist_records: 1_000_000,
             persist_interval: Duration::from_secs(3_600),
             disk: None,
             clock: Arc::new(system_time_ms),

@@ -15,6 +15,7 @@ use crate::store::{Rows, SoftDevice};
 use highwater_proto::error::{Code, Error};
 use highwater_proto::id::DeviceId;
 use parking_lot::RwLockWriteGuard;
+use rustc_hash::FxHashSet;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread;
@@ -48,15 +49,15 @@ pub(super) fn start(shared: &Shared) {
         return;
     }
     let began = Instant::now();
-    let soft = dirty_soft(shared);
+    let soft = std::mem::take(&mut *shared.soft_dirty.lock());
     let mut state = shared.state.write();
     let (head, changed) = state.freeze(shared.spare_head.lock().take());
-    let rows = shared.store.rows(&state, changed, soft, head.base());
+    let rows = shared.store.rows(&state, changed, head.base());
     let through = state.applied;
     drop(state);
     progress.done.inbox_entries += head.inbox_entries();
     // It ends only after it has said so, under the lock that is held here.
-    progress.in_progress = shared.persister.send(Some(PersistJob { rows, head, through, began })).is_ok();
+    progress.in_progress = shared.persister.send(Some(PersistJob { rows, soft, head, through, began })).is_ok();
 }
 
 /// Persists everything that is visible now, and waits for it.
@@ -83,7 +84,8 @@ pub(super) fn end(shared: &Shared) {
 /// Runs until told to end.
 pub(super) fn run(shared: &Shared, jobs: &Receiver<Option<PersistJob>>) {
     while let Ok(Some(job)) = jobs.recv() {
-        let PersistJob { mut rows, head, through, began } = job;
+        let PersistJob { mut rows, soft, head, through, began } = job;
+        rows.put_soft(soft_rows(shared, soft));
         encode(shared, &mut rows);
         let write = || shared.store.persist(rows, &head);
         let written = sync_log(shared).and_then(|()| priority::lowered("hw-index", write));
@@ -150,9 +152,14 @@ fn sync_log(shared: &Shared) -> Result<(), Error> {
     }
 }
 
-fn dirty_soft(shared: &Shared) -> Vec<(DeviceId, SoftDevice)> {
-    let mut dirty: Vec<DeviceId> = std::mem::take(&mut *shared.soft_dirty.lock()).into_iter().collect();
-    dirty.sort_unstable();
-    let soft = shared.soft.lock();
-    dirty.into_iter().filter_map(|device| Some((device, *soft.get(&device)?))).collect()
+/// Soft state may be newer than the freeze: it is no part of what the records say.
+fn soft_rows(shared: &Shared, changed: FxHashSet<DeviceId>) -> Vec<(DeviceId, SoftDevice)> {
+    let mut changed: Vec<DeviceId> = changed.into_iter().collect();
+    changed.sort_unstable();
+    let mut rows = Vec::with_capacity(changed.len());
+    for some in changed.chunks(SLICE_ROWS) {
+        let soft = shared.soft.lock();
+        rows.extend(some.iter().filter_map(|device| Some((*device, *soft.get(device)?))));
+    }
+    rows
 }

@@ -13,6 +13,7 @@ use crate::timeline::Subscriptions;
 use highwater_proto::error::{Code, Error};
 use highwater_proto::id::{DeviceId, Position};
 use parking_lot::{Condvar, Mutex, RwLock};
+use rustc_hash::FxHashSet;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -32,7 +33,7 @@ pub(crate) struct Shared {
     /// What devices acknowledged and when they were seen: soft, written with the next persist.
     pub(crate) soft: Mutex<HashMap<DeviceId, SoftDevice>>,
     /// Devices whose soft state changed since the last freeze.
-    pub(crate) soft_dirty: Mutex<std::collections::HashSet<DeviceId>>,
+    pub(crate) soft_dirty: Mutex<FxHashSet<DeviceId>>,
     /// A head that was persisted, whose memory is used again.
     pub(super) spare_head: Mutex<Option<Head>>,
     /// The last position applied; the state says the same under its lock.
@@ -57,6 +58,7 @@ pub(crate) struct Shared {
 /// A frozen head on its way to the store.
 pub(crate) struct PersistJob {
     pub(super) rows: Rows,
+    pub(super) soft: FxHashSet<DeviceId>,
     pub(super) head: Arc<Head>,
     pub(super) through: Position,
     pub(super) began: Instant,

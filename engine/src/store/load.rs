@@ -169,18 +169,20 @@ fn load_names(rows: &mut RowsAhead<'_>, state: &mut State) -> Result<NamesLoaded
     Ok(NamesLoaded { users, devices })
 }
 
-/// Maps from names to ids, each made once at its full size. `Err`: an id that has the name of another one.
-#[expect(clippy::type_complexity, reason = "two maps or an id")]
+/// From names to ids.
+type Ids<Id> = HashMap<Arc<str>, Id>;
+
+/// The ids of all names, in maps that are made once and at their full size. `Err`: an id that has the name of another one.
 fn ids_of_names(
     users: &[Arc<str>],
     conversations: &[Arc<str>],
-) -> Result<(HashMap<Arc<str>, UserId>, HashMap<Arc<str>, ConversationId>), (Named, u32)> {
+) -> Result<(Ids<UserId>, Ids<ConversationId>), (Named, u32)> {
     let users = ids(users, UserId).map_err(|id| (Named::User, id.0))?;
     let conversations = ids(conversations, ConversationId).map_err(|id| (Named::Conversation, id.0))?;
     Ok((users, conversations))
 }
 
-fn ids<Id: Copy>(names: &[Arc<str>], id: impl Fn(u32) -> Id) -> Result<HashMap<Arc<str>, Id>, Id> {
+fn ids<Id: Copy>(names: &[Arc<str>], id: impl Fn(u32) -> Id) -> Result<Ids<Id>, Id> {
     let mut ids = HashMap::with_capacity(names.len());
     for (name, id) in names.iter().zip((1..).map(id)) {
         if ids.insert(name.clone(), id).is_some() {

@@ -2,10 +2,10 @@
 
 use super::family::Family;
 use super::rows::{NameCounts, Rows};
-use super::{SoftDevice, Store, inbox, meta, outbox};
+use super::{Store, inbox, meta, outbox};
 use crate::state::{ChangedRows, Head, State};
 use highwater_proto::error::{Code, Error};
-use highwater_proto::id::{DeviceId, Incarnation, Position};
+use highwater_proto::id::{Incarnation, Position};
 use rocksdb::{FlushOptions, WriteBatch, WriteOptions};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -59,18 +59,12 @@ impl Store {
         self.write(batch)
     }
 
-    /// Takes over the rows that were frozen just now, and soft state that changed: at once, under the lock of the freeze.
-    /// They are to be [encoded](Rows::encode) before they are persisted.
+    /// Takes over the rows that were frozen just now: at once, under the lock of the freeze. They are to be
+    /// [encoded](Rows::encode) before they are persisted.
     ///
     /// Rows belong to the head that was frozen in the same moment; `since` is that head's base.
-    pub(crate) fn rows(
-        &self,
-        state: &State,
-        frozen: ChangedRows,
-        soft: Vec<(DeviceId, SoftDevice)>,
-        since: Position,
-    ) -> Rows {
-        Rows::new(state, frozen, soft, since, self.names_stored.counts())
+    pub(crate) fn rows(&self, state: &State, frozen: ChangedRows, since: Position) -> Rows {
+        Rows::new(state, frozen, since, self.names_stored.counts())
     }
 
     /// Writes encoded rows and the head that was frozen with them, and returns when they are durable.

@@ -80,13 +80,7 @@ impl NameCounts {
 
 impl Rows {
     /// Takes over what was frozen just now; under the same lock, and at once. `since`: the position of the freeze before.
-    pub(super) fn new(
-        state: &State,
-        frozen: ChangedRows,
-        soft: Vec<(DeviceId, SoftDevice)>,
-        since: Position,
-        stored: NameCounts,
-    ) -> Self {
+    pub(super) fn new(state: &State, frozen: ChangedRows, since: Position, stored: NameCounts) -> Self {
         let ChangedRows { conversations, members, roles, devices, follows, redactions } = frozen;
         let names = NameCounts::of(state);
         Self {
@@ -98,7 +92,7 @@ impl Rows {
                 devices: devices.into_iter(),
                 follows: follows.into_iter(),
                 redactions: redactions.into_iter(),
-                soft: soft.into_iter(),
+                soft: Vec::new().into_iter(),
                 user_names: stored.users..names.users,
                 device_names: stored.devices..names.devices,
                 conversation_names: stored.conversations..names.conversations,
@@ -107,6 +101,11 @@ impl Rows {
             names,
             applied: meta::applied_value(&state.into()),
         }
+    }
+
+    /// Adds soft state that changed.
+    pub(crate) fn put_soft(&mut self, soft: Vec<(DeviceId, SoftDevice)>) {
+        self.todo.soft = soft.into_iter();
     }
 
     /// Makes encoding go through memory in order: to be called once, without a lock, before the first slice.

@@ -83,7 +83,8 @@ pub(crate) fn apply(state: &mut State, records: &[Record]) {
 /// What the engine does at a freeze and after it.
 pub(crate) fn persist(store: &Store, state: &mut State, soft: &[(DeviceId, SoftDevice)]) {
     let (head, changed) = state.freeze(None);
-    let mut rows = store.rows(state, changed, soft.to_vec(), head.base());
+    let mut rows = store.rows(state, changed, head.base());
+    rows.put_soft(soft.to_vec());
     assert!(rows.encode(state, usize::MAX));
     store.persist(rows, &head).expect("persisting");
     state.frozen = None;

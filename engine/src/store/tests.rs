@@ -38,7 +38,7 @@ fn everything(store: &Store, state: &State) -> Result<String, Error> {
 /// The rows that changed, encoded.
 fn rows(store: &Store, state: &mut State) -> Rows {
     let (head, changed) = state.freeze(None);
-    let mut rows = store.rows(state, changed, Vec::new(), head.base());
+    let mut rows = store.rows(state, changed, head.base());
     assert!(rows.encode(state, usize::MAX));
     rows
 }
@@ -144,7 +144,7 @@ fn rows_are_written_as_they_were_at_the_freeze() {
             rest = &records[end.max(applied)..];
             let (head, changed) = state.freeze(None);
             frozen_at = state.applied.0 as usize;
-            let mut rows = store.rows(&state, changed, Vec::new(), head.base());
+            let mut rows = store.rows(&state, changed, head.base());
             rows.sort();
             while !rows.encode(&mut state, slice) {
                 let (now, later) = rest.split_at(applied_between.min(rest.len()));
