@@ -88,14 +88,17 @@ pub(crate) async fn run(global: &Global, options: &args::Bench, output: &mut Out
 async fn prepare(run: &Arc<Run>) -> Result<(), Failure> {
     let service = run.connector.service().connect().await?;
     check(&run.plan.workload, &service.connected().await?)?;
-    let style = run.connector.progress;
+    let progress = |what, count: usize| Progress::new(run.connector.progress, what, count as u64).lines(STEP_LINES);
     if !run.connector.mints_tokens() {
         let mark = run.plan.mark().to_owned();
         let name = move |user: usize| user_name(&mark, user as u32);
-        groups::make_users(&service, run.plan.workload.users, name, style).await?;
+        let users = run.plan.workload.users;
+        groups::make_users(&service, users, name, progress("users", users)).await?;
     }
     let described = Arc::clone(run);
-    groups::make(&service, run.plan.group_count(), move |number| described.plan.group(number), style).await?;
+    let groups = run.plan.group_count();
+    let describe = move |number| described.plan.group(number);
+    groups::make(&service, groups, describe, progress("conversations", groups)).await?;
     service.close().await;
     Ok(())
 }

@@ -3,7 +3,7 @@
 //! Everything here may be repeated, and is repeated after a break: what stands already changes nothing.
 
 use super::SILENCE_MAX;
-use super::progress::{Progress, Style};
+use super::progress::Progress;
 use crate::failure::Failure;
 use highwater_client::{Change, Client, Error, Fanout, Kind, NewConversation, SettingsChange};
 use highwater_proto::limits::MEMBERS_PER_CHANGE_MAX;
@@ -32,11 +32,11 @@ pub(crate) async fn make(
     service: &Client,
     count: usize,
     describe: impl Fn(usize) -> Group + Send + Sync + 'static,
-    style: Style,
+    progress: Progress,
 ) -> Result<(), Failure> {
     let service = service.clone();
     let describe = Arc::new(describe);
-    each(style, "conversations", count, move |number| {
+    each(count, progress, move |number| {
         let (service, describe) = (service.clone(), Arc::clone(&describe));
         async move { group(&service, describe(number)).await }
     })
@@ -48,11 +48,11 @@ pub(crate) async fn make_users(
     service: &Client,
     count: usize,
     name: impl Fn(usize) -> String + Send + Sync + 'static,
-    style: Style,
+    progress: Progress,
 ) -> Result<(), Failure> {
     let service = service.clone();
     let name = Arc::new(name);
-    each(style, "users", count, move |number| {
+    each(count, progress, move |number| {
         let (service, name) = (service.clone(), Arc::clone(&name));
         async move {
             let name = name(number);
@@ -64,15 +64,13 @@ pub(crate) async fn make_users(
 
 /// Does something for each number below `count`, many at a time.
 async fn each<F>(
-    style: Style,
-    what: &'static str,
     count: usize,
+    mut progress: Progress,
     work: impl Fn(usize) -> F + Clone + Send + 'static,
 ) -> Result<(), Failure>
 where
     F: Future<Output = Result<(), Failure>> + Send,
 {
-    let mut progress = Progress::new(style, what, count as u64);
     let next = Arc::new(AtomicUsize::new(0));
     let (done, mut made) = mpsc::channel(AT_A_TIME);
     // Dropped with an error, they all end.

@@ -13,6 +13,7 @@ pub(crate) mod source;
 mod verify;
 
 use crate::args::{self, Global};
+use crate::crowd::progress::Progress;
 use crate::crowd::{Connector, groups, write_report};
 use crate::failure::Failure;
 use crate::output::Output;
@@ -39,7 +40,8 @@ pub(crate) async fn run(global: &Global, options: &args::Replay, output: &mut Ou
     let plan = Arc::new(Plan::new(source, usize::try_from(limits.body_bytes_max).unwrap_or(usize::MAX)));
     let described = Arc::clone(&plan);
     let count = plan.source.conversations.len();
-    groups::make(&service, count, move |number| described.group(number), connector.progress).await?;
+    let progress = Progress::new(connector.progress, "conversations", count as u64);
+    groups::make(&service, count, move |number| described.group(number), progress).await?;
     service.close().await;
 
     let sent =
