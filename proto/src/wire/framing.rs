@@ -112,15 +112,27 @@ impl FrameReader {
     /// A message owns its bytes apart from the reader's, so that keeping a body keeps its frame alive and nothing else.
     #[expect(clippy::should_implement_trait, reason = "which message comes next is the caller's choice, call by call")]
     pub fn next<M: prost::Message + Default>(&mut self) -> Result<Option<M>, FrameError> {
-        let Some(length) = self.length()? else { return Ok(None) };
-        let Some(frame) = self.buffer.get(PREFIX_BYTES..PREFIX_BYTES + length) else { return Ok(None) };
+        let Some(frame) = self.peek()? else { return Ok(None) };
         let decoded = M::decode(Bytes::copy_from_slice(frame));
-        self.buffer.advance(PREFIX_BYTES + length);
+        self.skip();
+        decoded.map(Some).map_err(|error| self.fail(FrameError::Malformed(error)))
+    }
+
+    /// The bytes of the next message, if all of it has come in. It stays the next one until it is skipped.
+    pub fn peek(&mut self) -> Result<Option<&[u8]>, FrameError> {
+        let Some(length) = self.length()? else { return Ok(None) };
+        Ok(self.buffer.get(PREFIX_BYTES..PREFIX_BYTES + length))
+    }
+
+    /// Leaves out the next message, if all of it has come in.
+    pub fn skip(&mut self) {
+        let Ok(Some(frame)) = self.peek() else { return };
+        let bytes = PREFIX_BYTES + frame.len();
+        self.buffer.advance(bytes);
         if self.buffer.is_empty() {
             // An idle stream keeps no memory for the longest frame that it ever saw.
             self.buffer = BytesMut::new();
         }
-        decoded.map(Some).map_err(|error| self.fail(FrameError::Malformed(error)))
     }
 
     /// The length of the message to come, in bytes, once it is known. An error if it is not allowed.
@@ -231,6 +243,21 @@ mod tests {
         let mut reader = FrameReader::new();
         reader.push(&out[b"before".len()..]);
         assert_eq!(reader.next(), Ok(Some(token)));
+    }
+
+    #[test]
+    fn a_message_may_be_looked_at_and_skipped() {
+        let mut reader = FrameReader::new();
+        let (one, two) = (frame("one"), frame("two"));
+        reader.push(&one[..5]);
+        assert_eq!(reader.peek(), Ok(None));
+        reader.skip();
+        reader.push(&one[5..]);
+        reader.push(&two);
+        assert_eq!(reader.peek(), Ok(Some(&one[PREFIX_BYTES..])));
+        reader.skip();
+        assert_eq!(reader.next(), Ok(Some(Token { token: "two".to_owned() })));
+        assert_eq!(reader.peek(), Ok(None));
     }
 
     #[test]

@@ -12,6 +12,7 @@ mod delta;
 mod framing;
 mod prepared;
 mod question;
+mod send;
 mod session;
 
 pub use command::{
@@ -24,6 +25,7 @@ pub use prepared::{PreparedDelta, PreparedRecord, ReceiptFrame};
 pub use question::{
     Answer, ConversationsQuery, Device, DevicesQuery, HistoryQuery, Member, MembersQuery, Query, query,
 };
+pub use send::SendRequest;
 pub use session::{Ack, ClientFrame, Failure, Hello, ServerFrame, Token, Welcome, client_frame, server_frame};
 
 /// The protocol's name in TLS.

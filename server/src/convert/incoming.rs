@@ -2,6 +2,7 @@
 
 use super::{FANOUTS, KINDS, ROLES, choice};
 use crate::limits::{COMMAND_UNIT_BYTES, COMMAND_UNIT_MEMBERS};
+use bytes::Bytes;
 use highwater_engine::command::{Create, Destination, Send};
 use highwater_engine::entry::Start;
 use highwater_engine::{Caller, Command, SendSession};
@@ -9,7 +10,7 @@ use highwater_proto::checkpoint::Checkpoint;
 use highwater_proto::error::{Code, Error};
 use highwater_proto::id::Seq;
 use highwater_proto::limits::{ID_BYTES_MAX, MEMBERS_PER_CHANGE_MAX};
-use highwater_proto::wire::{self, request::Call};
+use highwater_proto::wire::{self, SendRequest, request::Call};
 use std::sync::Arc;
 
 /// In whose name a session speaks.
@@ -68,12 +69,30 @@ impl Speaker {
 pub(crate) struct LastName(Option<Arc<str>>);
 
 impl LastName {
-    fn shared(&mut self, name: String) -> Arc<str> {
+    fn shared(&mut self, name: &str) -> Arc<str> {
         match &self.0 {
             Some(last) if **last == *name => last.clone(),
             _ => self.0.insert(name.into()).clone(),
         }
     }
+}
+
+/// The engine's command for a plain message.
+pub(crate) fn plain_send(
+    message: &SendRequest<'_>,
+    session: Option<SendSession>,
+    last_name: &mut LastName,
+) -> Result<Command, Error> {
+    check_lengths([message.to.len(), message.conversation.len()].into_iter())?;
+    Ok(Command::Send(Send {
+        session: numbering(session)?,
+        client_seq: message.client_seq,
+        destination: destination(message.to, message.conversation, last_name)?,
+        body: Bytes::copy_from_slice(message.body),
+        quote: message.quote.map(Seq),
+        mentions: Vec::new(),
+        sent_at_ms: message.sent_at_ms,
+    }))
 }
 
 /// The engine's command for a call. `Subscribe` is none, and refused.
@@ -84,11 +103,7 @@ pub(crate) fn command(
     last_name: &mut LastName,
 ) -> Result<Command, Error> {
     check_sizes(&call)?;
-    let numbered = || {
-        session.ok_or_else(|| {
-            Error::new(Code::NotAllowed, "this session was opened to read; numbered commands need a session to send")
-        })
-    };
+    let numbered = || numbering(session);
     Ok(match call {
         Call::Send(message) => send(message, numbered()?, last_name)?,
         Call::Edit(edit) => Command::Edit {
@@ -149,6 +164,12 @@ pub(crate) fn command(
     })
 }
 
+fn numbering(session: Option<SendSession>) -> Result<SendSession, Error> {
+    session.ok_or_else(|| {
+        Error::new(Code::NotAllowed, "this session was opened to read; numbered commands need a session to send")
+    })
+}
+
 /// Refuses what is too large to be kept until the engine looks at it: what [`units`] and the engine's queue do not count
 /// has to be short.
 fn check_sizes(call: &Call) -> Result<(), Error> {
@@ -171,7 +192,10 @@ fn check_sizes(call: &Call) -> Result<(), Error> {
         let given = format!("{} users are named", list.len());
         return Err(Error::limit("members_per_change_max", MEMBERS_PER_CHANGE_MAX as u64, given));
     }
-    let mut lengths = names.iter().map(|name| name.len()).chain(list.iter().map(String::len));
+    check_lengths(names.iter().map(|name| name.len()).chain(list.iter().map(String::len)))
+}
+
+fn check_lengths(mut lengths: impl Iterator<Item = usize>) -> Result<(), Error> {
     match lengths.find(|length| *length > ID_BYTES_MAX) {
         Some(length) => Err(Error::limit("id_bytes_max", ID_BYTES_MAX as u64, format!("a name has {length} bytes"))),
         None => Ok(()),
@@ -188,6 +212,15 @@ pub(crate) fn units(call: &Call, units_max: u32) -> u32 {
         Call::Add(change) | Call::Remove(change) => change.members.len() / COMMAND_UNIT_MEMBERS,
         _ => 0,
     };
+    units_of(extra, units_max)
+}
+
+/// As [`units`], of a plain message.
+pub(crate) fn send_units(message: &SendRequest<'_>, units_max: u32) -> u32 {
+    units_of(message.body.len() / COMMAND_UNIT_BYTES, units_max)
+}
+
+fn units_of(extra: usize, units_max: u32) -> u32 {
     u32::try_from(extra).unwrap_or(u32::MAX).saturating_add(1).min(units_max)
 }
 
@@ -203,16 +236,19 @@ pub(crate) fn start(subscribe: &wire::Subscribe) -> Result<Start, Error> {
     }
 }
 
+fn destination(to: &str, conversation: &str, last_name: &mut LastName) -> Result<Destination, Error> {
+    match (to.is_empty(), conversation.is_empty()) {
+        (false, true) => Ok(Destination::User(last_name.shared(to))),
+        (true, false) => Ok(Destination::Conversation(last_name.shared(conversation))),
+        _ => Err(Error::new(Code::InvalidArgument, "a message names either a user or a conversation")),
+    }
+}
+
 fn send(message: wire::Send, session: SendSession, last_name: &mut LastName) -> Result<Command, Error> {
-    let destination = match (message.to.is_empty(), message.conversation.is_empty()) {
-        (false, true) => Destination::User(last_name.shared(message.to)),
-        (true, false) => Destination::Conversation(last_name.shared(message.conversation)),
-        _ => return Err(Error::new(Code::InvalidArgument, "a message names either a user or a conversation")),
-    };
     Ok(Command::Send(Send {
         session,
         client_seq: message.client_seq,
-        destination,
+        destination: destination(&message.to, &message.conversation, last_name)?,
         body: message.body,
         quote: message.quote.map(Seq),
         mentions: names(message.mentions),

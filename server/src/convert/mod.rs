@@ -3,7 +3,7 @@
 mod incoming;
 mod outgoing;
 
-pub(crate) use incoming::{LastName, Speaker, command, start, units};
+pub(crate) use incoming::{LastName, Speaker, command, plain_send, send_units, start, units};
 pub(crate) use outgoing::{conversation, delta, device, member, outcome, record};
 
 use highwater_proto::record::{Fanout, Kind, Role};

@@ -2,9 +2,10 @@
 
 use super::*;
 use bytes::Bytes;
-use highwater_engine::command::{Create, Receipt};
+use highwater_engine::command::{Create, OpenSession, Receipt};
 use highwater_engine::entry::{Body, Common, Entry, Start, What};
-use highwater_engine::{Caller, Command, Outcome, SendSession};
+use highwater_engine::options::Options;
+use highwater_engine::{Caller, Command, Engine, Outcome, SendSession};
 use highwater_proto::checkpoint::Checkpoint;
 use highwater_proto::error::{Code, Error};
 use highwater_proto::id::{Epoch, Incarnation, Position, Seq};
@@ -128,6 +129,38 @@ fn large_calls_take_more_units() {
     let add = wire::Members { members: vec![String::new(); 1000], ..Default::default() };
     assert_eq!(units(&Call::Add(add), 256), 63);
     assert_eq!(units(&Call::Join(target()), 256), 1);
+}
+
+fn session() -> SendSession {
+    let data = tempfile::tempdir().expect("a directory");
+    let engine = Engine::open(data.path(), Options::default()).expect("it opens");
+    engine.execute(Command::CreateUser { user: "ann".into() }).expect("a new user");
+    let opened = engine.execute(Command::OpenSession(OpenSession {
+        user: "ann".into(),
+        device: "phone".into(),
+        by_service: false,
+        on_replaced: Box::new(|| {}),
+    }));
+    match opened {
+        Ok(Outcome::Session(session)) => session,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// A plain message is refused for the same reasons, and costs the same, whichever way it is read.
+#[test]
+fn plain_messages_are_held_to_the_same_rules() {
+    let long = "x".repeat(65);
+    let session = session();
+    let names = [("bob", ""), ("", "c"), ("bob", "c"), ("", ""), (&*long, ""), ("", &*long)];
+    for ((to, conversation), session) in names.iter().flat_map(|names| [(names, None), (names, Some(session))]) {
+        let body = vec![0; 9_000];
+        let plain = wire::SendRequest { id: 1, client_seq: 4, to, conversation, body: &body, ..Default::default() };
+        let call = Call::Send(plain.to_send());
+        assert_eq!(send_units(&plain, 256), units(&call, 256));
+        let plainly = plain_send(&plain, session, &mut LastName::default());
+        assert_eq!(format!("{plainly:?}"), format!("{:?}", command(call, &user(), session)), "{to:?} {conversation:?}");
+    }
 }
 
 #[test]

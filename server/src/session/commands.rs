@@ -2,11 +2,12 @@
 
 use super::{AbortOnDrop, End, Session, deltas, draining, now_ms, protocol};
 use crate::convert::{self, LastName};
-use highwater_engine::Outcome;
+use highwater_engine::{Command, Outcome};
 use highwater_proto::checkpoint::Checkpoint;
 use highwater_proto::error::{Code, Error};
 use highwater_proto::wire::{
-    ClientFrame, Failure, FrameReader, Request, Subscribe, Subscribed, client_frame, request::Call, response,
+    ClientFrame, Failure, FrameError, FrameReader, Request, SendRequest, Subscribe, Subscribed, client_frame,
+    request::Call, response,
 };
 use quinn::{ReadError, RecvStream};
 use std::sync::Arc;
@@ -26,6 +27,11 @@ pub(super) async fn read(session: &Arc<Session>, stream: &mut CommandStream) -> 
     let mut subscriber = Subscriber { session, count: 0, current: None };
     loop {
         loop {
+            match take_send(session, stream).await {
+                Ok(true) => continue,
+                Ok(false) => {}
+                Err(error) => return Error::from(error).into(),
+            }
             match stream.frames.next::<ClientFrame>() {
                 Ok(Some(frame)) => {
                     if let Err(error) = take(session, &mut subscriber, &mut stream.last_name, frame).await {
@@ -43,6 +49,20 @@ pub(super) async fn read(session: &Arc<Session>, stream: &mut CommandStream) -> 
             Err(error) => return protocol(format!("the command stream broke off: {error}")).into(),
         }
     }
+}
+
+/// Takes the next frame if it is a plain message, as nearly all are. False: it is something else, or has not come in.
+async fn take_send(session: &Session, stream: &mut CommandStream) -> Result<bool, FrameError> {
+    let Some(send) = stream.frames.peek()?.and_then(SendRequest::parse) else { return Ok(false) };
+    let (id, units) = (send.id, convert::send_units(&send, session.outbox.units_max()));
+    let command = convert::plain_send(&send, session.numbering, &mut stream.last_name);
+    stream.frames.skip();
+    session.outbox.admit(units).await;
+    match session.shared.is_draining() {
+        true => execute(session, id, units, Err(draining())),
+        false => execute(session, id, units, command),
+    }
+    Ok(true)
 }
 
 async fn take(
@@ -82,7 +102,12 @@ async fn submit(session: &Session, subscriber: &mut Subscriber<'_>, last_name: &
         }
         Some(call) => convert::command(call, &session.speaker, session.numbering, last_name),
     };
-    let completion = outbox.clone();
+    execute(session, id, units, command);
+}
+
+/// Gives the engine a command, and the answer to whoever asked.
+fn execute(session: &Session, id: u64, units: u32, command: Result<Command, Error>) {
+    let completion = session.outbox.clone();
     let submitted = command.and_then(|command| {
         session.shared.engine.submit(
             command,
@@ -93,7 +118,7 @@ async fn submit(session: &Session, subscriber: &mut Subscriber<'_>, last_name: &
         )
     });
     if let Err(error) = submitted {
-        refuse(&error);
+        session.outbox.answer(id, units, response::Outcome::Failure(Failure::from(&error)));
     }
 }
 

@@ -7,9 +7,9 @@
 use super::handover::Bell;
 use super::{Session, Shared};
 use crate::convert;
-use highwater_engine::Engine;
 use highwater_engine::entry::{Cursor, Delta, Start, SyncLimits};
 use highwater_proto::error::{Code, Error};
+use highwater_proto::id::Position;
 use highwater_proto::limits::{DELTA_RECORDS_MAX, WIRE_FRAME_BYTES_MAX};
 use highwater_proto::wire::{PreparedDelta, Subscribe, Subscribed, encode_frame};
 use prost::Message;
@@ -148,39 +148,27 @@ impl Reader {
 
     /// What is new is in memory, and read here and now; what is not is read where waiting for the disk delays nobody.
     async fn read(&self, limits: SyncLimits) -> Result<(PreparedDelta, Cursor, usize), Error> {
-        let place = self.place;
-        let found = up_to_date(&self.shared.engine, |engine| match place {
-            Place::Start(start) => engine.try_sync(&self.user, start, limits),
-            Place::Cursor(cursor) => engine.try_sync_next(&self.user, cursor, limits),
-        })?;
+        let (engine, place) = (&self.shared.engine, self.place);
+        let visible = engine.visible();
+        let found = match place {
+            Place::Start(start) => engine.try_sync(&self.user, start, limits)?,
+            Place::Cursor(cursor) => engine.try_sync_next(&self.user, cursor, limits)?,
+        };
         if let Some(delta) = found {
-            return Ok(converted(delta));
+            return Ok(converted(delta, visible));
         }
         let user = self.user.clone();
-        // Boxed, for its size: most sessions never get here.
         let read = self.shared.read(move |engine| {
-            let delta = up_to_date(engine, |engine| match place {
-                Place::Start(start) => engine.sync(&user, start, limits).map(Some),
-                Place::Cursor(cursor) => engine.sync_next(&user, cursor, limits).map(Some),
-            })?;
-            delta.map(converted).ok_or_else(|| Error::new(Code::Busy, "the store was not read"))
+            let visible = engine.visible();
+            let delta = match place {
+                Place::Start(start) => engine.sync(&user, start, limits)?,
+                Place::Cursor(cursor) => engine.sync_next(&user, cursor, limits)?,
+            };
+            Ok(converted(delta, visible))
         });
+        // Boxed, for its size: most sessions never get here.
         Box::pin(read).await
     }
-}
-
-/// A delta that has caught up if it has reached what was visible when the read began. What became visible meanwhile is
-/// new, not missed: else a busy store would never be caught up with. A snapshot that is not complete has no checkpoint.
-fn up_to_date(
-    engine: &Engine,
-    read: impl FnOnce(&Engine) -> Result<Option<Delta>, Error>,
-) -> Result<Option<Delta>, Error> {
-    let visible = engine.visible();
-    let mut found = read(engine)?;
-    if let Some(delta) = &mut found {
-        delta.caught_up |= delta.checkpoint.is_some() && delta.to >= visible;
-    }
-    Ok(found)
 }
 
 /// Limits for half of what was in a delta that is too long for a frame; `None` if it cannot be halved.
@@ -190,7 +178,11 @@ fn fewer(limits: SyncLimits, count: usize) -> Option<SyncLimits> {
 }
 
 /// A delta for the wire, the cursor after it, and how many records or conversations it has.
-fn converted(delta: Delta) -> (PreparedDelta, Cursor, usize) {
+///
+/// It has caught up if it has reached what was visible when the read began. What became visible meanwhile is new, not
+/// missed: else a busy store would never be caught up with. A snapshot that is not complete has no checkpoint.
+fn converted(mut delta: Delta, visible: Position) -> (PreparedDelta, Cursor, usize) {
+    delta.caught_up |= delta.checkpoint.is_some() && delta.to >= visible;
     let count = delta.records.len() + delta.conversations.len();
     let next = delta.next;
     (convert::delta(delta), next, count)

@@ -1,0 +1,189 @@
+//! A request to send, read where it lies.
+//!
+//! Nearly all that a server receives are plain messages. Decoding one as a general frame allocates for the frame, the
+//! names and the body; what stands here borrows all of it. Whatever is not such a message, or not in the usual form, is
+//! left to the general way, so that there is one judge of what is malformed; the tests hold both to the same answer.
+
+use super::Send;
+use bytes::{Buf, Bytes};
+use prost::encoding::{WireType, decode_key, decode_varint};
+
+/// The field of a client's frame that holds a request.
+const REQUEST: u32 = 2;
+/// The field of a request that holds a message to send.
+const SEND: u32 = 2;
+
+/// A [`Send`] without mentions, with the id of its request.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SendRequest<'a> {
+    /// The request's id.
+    pub id: u64,
+    /// The device's number for it.
+    pub client_seq: u64,
+    /// The other user, or empty.
+    pub to: &'a str,
+    /// The conversation's id, or empty.
+    pub conversation: &'a str,
+    /// The body.
+    pub body: &'a [u8],
+    /// The message that it answers.
+    pub quote: Option<u64>,
+    /// The sender's own time, in ms since 1970.
+    pub sent_at_ms: Option<u64>,
+}
+
+impl<'a> SendRequest<'a> {
+    /// Reads a client's frame. `None` if it is anything else, or written in an unusual way.
+    pub fn parse(frame: &'a [u8]) -> Option<Self> {
+        let mut found = Self::default();
+        let mut message = None;
+        let Field { tag: REQUEST, value: Value::Bytes(request) } = only(frame)? else { return None };
+        each(request, |field| {
+            match field {
+                Field { tag: 1, value: Value::Number(id) } => found.id = id,
+                // Twice, the two would be merged into one.
+                Field { tag: SEND, value: Value::Bytes(send) } if message.is_none() => message = Some(send),
+                _ => return None,
+            }
+            Some(())
+        })?;
+        each(message?, |field| {
+            match (field.tag, field.value) {
+                (1, Value::Number(number)) => found.client_seq = number,
+                (2, Value::Bytes(name)) => found.to = std::str::from_utf8(name).ok()?,
+                (3, Value::Bytes(name)) => found.conversation = std::str::from_utf8(name).ok()?,
+                (4, Value::Bytes(body)) => found.body = body,
+                (5, Value::Number(seq)) => found.quote = Some(seq),
+                (7, Value::Number(time_ms)) => found.sent_at_ms = Some(time_ms),
+                _ => return None,
+            }
+            Some(())
+        })?;
+        Some(found)
+    }
+
+    /// The general message.
+    pub fn to_send(self) -> Send {
+        Send {
+            client_seq: self.client_seq,
+            to: self.to.to_owned(),
+            conversation: self.conversation.to_owned(),
+            body: Bytes::copy_from_slice(self.body),
+            quote: self.quote,
+            mentions: Vec::new(),
+            sent_at_ms: self.sent_at_ms,
+        }
+    }
+}
+
+/// A field of a message.
+struct Field<'a> {
+    tag: u32,
+    value: Value<'a>,
+}
+
+enum Value<'a> {
+    Number(u64),
+    Bytes(&'a [u8]),
+}
+
+/// The next field; `None` if it is malformed or of another type.
+fn next<'a>(bytes: &mut &'a [u8]) -> Option<Field<'a>> {
+    let (tag, wire_type) = decode_key(bytes).ok()?;
+    let number = decode_varint(bytes).ok()?;
+    let value = match wire_type {
+        WireType::Varint => Value::Number(number),
+        WireType::LengthDelimited => {
+            let value = bytes.get(..usize::try_from(number).ok()?)?;
+            bytes.advance(value.len());
+            Value::Bytes(value)
+        }
+        _ => return None,
+    };
+    Some(Field { tag, value })
+}
+
+/// The field of a message that has one.
+fn only(mut bytes: &[u8]) -> Option<Field<'_>> {
+    let field = next(&mut bytes)?;
+    bytes.is_empty().then_some(field)
+}
+
+/// Gives every field of a message, until one is not taken.
+fn each<'a>(mut bytes: &'a [u8], mut take: impl FnMut(Field<'a>) -> Option<()>) -> Option<()> {
+    while !bytes.is_empty() {
+        take(next(&mut bytes)?)?;
+    }
+    Some(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::{ClientFrame, MarkRead, Request, client_frame, request::Call};
+    use proptest::prelude::*;
+    use prost::Message;
+
+    fn frame(id: u64, call: Call) -> Vec<u8> {
+        ClientFrame { body: Some(client_frame::Body::Request(Request { id, call: Some(call) })) }.encode_to_vec()
+    }
+
+    fn general(bytes: &[u8]) -> Option<(u64, Call)> {
+        match ClientFrame::decode(bytes).ok()?.body? {
+            client_frame::Body::Request(Request { id, call: Some(call) }) => Some((id, call)),
+            _ => None,
+        }
+    }
+
+    fn send() -> impl Strategy<Value = Send> {
+        let seq = prop_oneof![Just(0), Just(1), any::<u64>()];
+        let body = prop::collection::vec(any::<u8>(), 0..300);
+        (seq, ".{0,9}", ".{0,9}", body, any::<Option<u64>>(), any::<Option<u64>>()).prop_map(
+            |(client_seq, to, conversation, body, quote, sent_at_ms)| Send {
+                client_seq,
+                to,
+                conversation,
+                body: body.into(),
+                quote,
+                mentions: Vec::new(),
+                sent_at_ms,
+            },
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn a_message_is_read_as_the_general_way_reads_it(id: u64, send in send()) {
+            let bytes = frame(id, Call::Send(send.clone()));
+            let found = SendRequest::parse(&bytes).expect("it is a plain message");
+            prop_assert_eq!((found.id, found.to_send()), (id, send));
+        }
+
+        #[test]
+        fn damage_is_left_to_the_general_way(
+            send in send(), places in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4),
+        ) {
+            let mut bytes = frame(7, Call::Send(send));
+            for (place, byte) in places {
+                let place = place.index(bytes.len().min(40));
+                bytes[place] = byte;
+            }
+            if let Some(found) = SendRequest::parse(&bytes) {
+                prop_assert_eq!(Some((found.id, Call::Send(found.to_send()))), general(&bytes));
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_not_a_plain_message_is_left_alone() {
+        let plain = Send { client_seq: 1, to: "bob".to_owned(), ..Send::default() };
+        let mentioning = Send { mentions: vec!["bob".to_owned()], ..plain.clone() };
+        let read = Call::Read(MarkRead { conversation: "c".to_owned(), through: 3 });
+        let good = frame(1, Call::Send(plain));
+        assert!(SendRequest::parse(&good).is_some());
+        let twice = [good.clone(), good.clone()].concat();
+        for bytes in [frame(1, Call::Send(mentioning)), frame(1, read), twice, Vec::new(), good[..9].to_vec()] {
+            assert_eq!(SendRequest::parse(&bytes), None, "{bytes:?}");
+        }
+    }
+}
