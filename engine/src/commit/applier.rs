@@ -24,6 +24,8 @@ pub(super) fn run(shared: &Shared, groups: &Receiver<Group>) {
                 let changed = shared.state.read().applied;
                 shared.set_visible(changed);
                 answer(shared, group);
+                // After the answers: who has one may have given the next command already.
+                shared.tell_applied();
                 shared.subscriptions.wake(&shared.state, &touched);
             }
             Err(error) => {

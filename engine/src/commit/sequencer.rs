@@ -4,6 +4,7 @@
 //! a barrier of its conversation or device to be applied, or for something to be read from the disk) is put aside, and
 //! with it every later command of the same conversation or device; all others pass.
 
+mod modes;
 #[cfg(test)]
 mod tests;
 
@@ -12,14 +13,14 @@ use super::group::{Group, Reply, WriterInput};
 use super::keys::{self, Key};
 use super::loader::Job;
 use super::pending::Pending;
-use super::planner::{self, Planner};
+use super::planner::Planner;
 use super::rules::{Answer, Directs, Draft, Generations, Rules, Target, Verdict};
 use super::shared::Shared;
 use super::time::RecordTime;
 use crate::command::{Command, Destination, Outcome, Receipt, SendSession};
 use crate::state::State;
 use highwater_proto::error::{Code, Error};
-use highwater_proto::id::{ConversationId, DeviceId, Ordinal, Position, Seq, UserId};
+use highwater_proto::id::{ConversationId, DeviceId, Ordinal, Position, Seq};
 use highwater_proto::record::{Fact, Mode, Record};
 use parking_lot::RwLockReadGuard;
 use rustc_hash::{FxHashMap, FxHashSet};
@@ -29,6 +30,9 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, SendError, Sender, SyncSender};
 use std::time::Instant;
 
+/// So many commands, or so many bytes of them, are worth sequencing while the group before is synced.
+const OVERLAP_COMMANDS_MIN: usize = 128;
+const OVERLAP_BYTES_MIN: usize = 128 << 10;
 /// Commands looked at under one lock of the state.
 const LOOKS_PER_LOCK: usize = 64;
 /// Most canonical direct conversations that are remembered by their two users; then they are forgotten.
@@ -117,7 +121,7 @@ impl Sequencer {
     /// Runs until told to end. Dropping `writer` at the end lets the later threads end, too.
     pub(super) fn run(mut self) {
         loop {
-            if !self.take_input() {
+            if !self.take_input() || !self.gather() {
                 break;
             }
             if let Some(error) = self.shared.failure() {
@@ -150,15 +154,45 @@ impl Sequencer {
         loop {
             let input = if must_wait { self.input.recv().ok() } else { self.input.try_recv().ok() };
             must_wait = false;
-            match input {
-                None => return true,
-                Some(Input::Abort) => return false,
-                Some(Input::Finish) => self.finishing = true,
-                Some(Input::Applied) => {}
-                Some(Input::Loaded { ticket, target }) => self.loaded(ticket, target),
-                Some(Input::Command(pending)) => self.enqueue(pending),
+            let Some(input) = input else { return true };
+            if !self.take(input) {
+                return false;
             }
         }
+    }
+
+    /// Waits for company: while a group is on its way, few commands gain nothing by following it at once. Those whose
+    /// answers are about to come give their next ones, and one sync serves all of them; otherwise senders that wait for
+    /// answers fall into two halves that take turns, each with a sync of its own. False: end at once.
+    fn gather(&mut self) -> bool {
+        while !self.finishing && self.is_little() && self.shared.failure().is_none() {
+            self.shared.sequencer_waits.store(true, Ordering::SeqCst);
+            if self.shared.visible() >= self.assigned {
+                return true;
+            }
+            let Ok(input) = self.input.recv() else { return false };
+            if !self.take(input) {
+                return false;
+            }
+        }
+        true
+    }
+
+    fn is_little(&self) -> bool {
+        self.pending.len() < OVERLAP_COMMANDS_MIN
+            && self.pending.iter().map(|pending| pending.bytes).sum::<usize>() < OVERLAP_BYTES_MIN
+    }
+
+    /// False: end at once.
+    fn take(&mut self, input: Input) -> bool {
+        match input {
+            Input::Abort => return false,
+            Input::Finish => self.finishing = true,
+            Input::Applied => {}
+            Input::Loaded { ticket, target } => self.loaded(ticket, target),
+            Input::Command(pending) => self.enqueue(pending),
+        }
+        true
     }
 
     fn enqueue(&mut self, mut pending: Box<Pending>) {
@@ -227,33 +261,6 @@ impl Sequencer {
         // Without the lock: what they do is their business.
         self.replaced.drain(..).for_each(|on_replaced| on_replaced());
         (!group.answers.is_empty() || !group.records.is_empty()).then_some(group)
-    }
-
-    /// Keeps the conversation's account, and remembers if it should change its mode.
-    fn plan(&mut self, draft: &Draft, state: &State, time_ms: u64) {
-        if !draft.fact.is_countable() {
-            return;
-        }
-        let Some(conversation) = planner::plannable(state, draft.conversation) else { return };
-        let thresholds = self.shared.options.fanout;
-        let max = thresholds.write_members_max;
-        let wanted = self.planner.note(draft.conversation, conversation, &self.shared.pulls, max);
-        if let Some(mode) = wanted.filter(|_| planner::has_dwelt(conversation, time_ms, thresholds.dwell_ms_min)) {
-            self.planned.push((draft.conversation, mode));
-        }
-    }
-
-    /// The mode records that the planner wants, at the end of a group. What is not possible now is wanted again later.
-    fn change_modes(&mut self, state: &State, time_ms: u64, group: &mut Group) {
-        for (id, mode) in std::mem::take(&mut self.planned) {
-            let known = Known { state, ahead: &self.ahead };
-            let may = planner::plannable(state, id).is_some_and(|row| row.mode != mode) && known.is_past_barriers(id);
-            let draft = Draft::mode((UserId::ZERO, true), id, mode);
-            if may && self.reserve(std::slice::from_ref(&draft)).is_ok() {
-                group.bytes_max += draft.bytes_max() as usize;
-                self.assign(draft, state, time_ms, group);
-            }
-        }
     }
 
     fn decide(&self, state: &State, pending: &Pending, time_ms: u64) -> Verdict {

@@ -153,9 +153,13 @@ impl Shared {
         Position(self.visible.load(Ordering::SeqCst))
     }
 
-    /// Says that the state has been applied up to here, and tells the sequencer if it waits for that.
+    /// Says that the state has been applied up to here.
     pub(super) fn set_visible(&self, position: Position) {
         self.visible.store(position.0, Ordering::SeqCst);
+    }
+
+    /// Tells the sequencer that something was applied, if it waits for that.
+    pub(super) fn tell_applied(&self) {
         if self.sequencer_waits.swap(false, Ordering::SeqCst) {
             self.tell(Input::Applied);
         }

@@ -58,6 +58,7 @@ impl Bench {
             self.shared.state.write().apply(record, &mut touched).unwrap();
         }
         self.shared.set_visible(self.shared.state.read().applied);
+        self.shared.tell_applied();
     }
 }
 
