@@ -55,14 +55,6 @@ impl Child {
         self.answer()
     }
 
-    /// Whether it still runs.
-    ///
-    /// # Errors
-    /// The kernel's.
-    pub fn is_running(&mut self) -> Result<bool, Failure> {
-        Ok(self.process.try_wait()?.is_none())
-    }
-
     /// Lets it come to its end, which it does when nothing more is asked, and waits.
     ///
     /// # Errors

@@ -20,15 +20,19 @@ pub(super) struct Opened {
     pub(super) memory_bytes: u64,
 }
 
-/// How long a child fills a head that nobody kills.
-const FILL_TIME_MAX: Duration = Duration::from_secs(600);
+/// From this part on of what makes a persist begin, a head counts as full.
+pub(super) const FULL_FROM: f64 = 0.97;
+/// Messages between two looks at the head while it is half empty, and afterwards: few enough not to overshoot.
+const FILL_STEPS: (u64, u64) = (4_096, 256);
 
 /// Does what the arguments say.
 pub(super) fn run(arguments: &[&str]) -> Result<(), Failure> {
     match *arguments {
         ["store", path, users, entries] => store(Path::new(path), users.parse()?, entries.parse()?),
         ["open", path] => open(Path::new(path)),
-        ["fill", path, users, pairs] => fill(Path::new(path), users.parse()?, pairs.parse()?),
+        ["fill", path, users, pairs, seconds] => {
+            fill(Path::new(path), users.parse()?, pairs.parse()?, Duration::from_secs(seconds.parse()?))
+        }
         ["membership", path, conversations] => membership::run(Path::new(path), conversations.parse()?),
         _ => Err(format!("nothing is called {arguments:?}").into()),
     }
@@ -75,12 +79,28 @@ fn open(path: &Path) -> Result<(), Failure> {
     Ok(engine.close()?)
 }
 
-/// Sends direct messages among the first `pairs`, until it is killed.
-fn fill(path: &Path, users: usize, pairs: usize) -> Result<(), Failure> {
+/// Sends direct messages among the first `pairs` until the head is full or the time is over, tells how full it is, and
+/// waits to be killed.
+fn fill(path: &Path, users: usize, pairs: usize, time_max: Duration) -> Result<(), Failure> {
     let mut population = Population::open(path, users)?;
     population.senders(pairs)?;
     population.persist()?;
-    answer(&"ready")?;
-    population.send(u64::MAX, Instant::now() + FILL_TIME_MAX)?;
+    let until = Instant::now() + time_max;
+    let persists = population.usage().persists;
+    let fullness = loop {
+        let usage = population.usage();
+        if usage.persists != persists || usage.frozen_head_bytes > 0 {
+            return Err("a persist began before the head counted as full".into());
+        }
+        let options = Options::default();
+        let by_bytes = usage.head_bytes as f64 / options.persist_head_bytes as f64;
+        let fullness = by_bytes.max(usage.dirty_rows as f64 / options.persist_dirty_rows as f64);
+        if fullness >= FULL_FROM || Instant::now() > until {
+            break fullness;
+        }
+        population.send(if fullness < 0.5 { FILL_STEPS.0 } else { FILL_STEPS.1 }, until)?;
+    };
+    answer(&fullness)?;
+    requests().for_each(drop);
     Err("nobody killed this process".into())
 }

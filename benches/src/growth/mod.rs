@@ -16,7 +16,7 @@ use crate::plot::{Axis, Plot};
 use crate::report::{Bound, Cell, Report, Table};
 use crate::stats::Sample;
 use crate::sys;
-use child::Opened;
+use child::{FULL_FROM, Opened};
 use highwater_engine::inspect::inspect;
 use membership::MembershipCost;
 use population::{Made, SENDS, SendCost, SyncCost};
@@ -65,8 +65,6 @@ const ENTRIES_RATIO_MAX: f64 = 1.25;
 const USERS_RATIO_MAX: f64 = 3.0;
 /// How long opening after a kill may take.
 const REOPEN_SECONDS_MAX: f64 = 5.0;
-/// How often the parent looks whether a persist has begun.
-const LOOK: Duration = Duration::from_millis(1);
 
 /// Runs the program.
 ///
@@ -330,14 +328,17 @@ fn reopenings(sizes: &Sizes, stores: &[(Made, PathBuf)], until: Instant, report:
         if pairs == 0 || Instant::now() > until {
             continue;
         }
-        let is_full = fill_and_kill(path, made.users, pairs, sizes.fill)?;
+        let fullness = fill_and_kill(path, made.users, pairs, sizes.fill)?;
         let summary = inspect(path)?;
         let replayed = summary.last.0 - summary.applied.0;
         let opened = Openings::measure(path, sizes.openings, &mut is_cold, End::Kill)?;
-        let head = if is_full { "a full head" } else { "a head that was not full yet" };
+        let head = format!("a head {:.0} % full", fullness * 100.0);
         let name = format!("killed with {head} {spread}, {} users", crate::report::number(made.users as f64));
         table.row(opened.row(&name, replayed));
-        report.check(format!("s to open, {name}, warm"), opened.warm.median(), Bound::AtMost(REOPEN_SECONDS_MAX));
+        // The target speaks of a full head: another one neither meets nor misses it.
+        if fullness >= FULL_FROM {
+            report.check(format!("s to open, {name}, warm"), opened.warm.median(), Bound::AtMost(REOPEN_SECONDS_MAX));
+        }
     }
     if !is_cold {
         report.note("this machine does not let its page cache be dropped: `cold` drops the pages of the store's files");
@@ -408,20 +409,14 @@ impl Openings {
     }
 }
 
-/// Lets a child send direct messages and kills it, in the midst of that, the moment a persist begins: then the head is
-/// as full as it ever gets. False: none began.
-fn fill_and_kill(path: &Path, users: usize, pairs: usize, time_max: Duration) -> Result<bool, Failure> {
-    let mut child = Child::start("growth", &["fill", text(path)?, &users.to_string(), &pairs.to_string()])?;
-    let _ready: String = child.answer()?;
-    let index = path.join("index");
-    let files = || std::fs::read_dir(&index).map_or(0, Iterator::count);
-    let (before, patience) = (files(), Instant::now() + time_max);
-    while files() == before && child.is_running()? && Instant::now() < patience {
-        std::thread::sleep(LOOK);
-    }
-    let has_begun = files() != before;
+/// Lets a child send direct messages until its head is as good as full, or the time is over, and kills it. Says how full
+/// the head was, as a part of what makes a persist begin.
+fn fill_and_kill(path: &Path, users: usize, pairs: usize, time_max: Duration) -> Result<f64, Failure> {
+    let seconds = time_max.as_secs().to_string();
+    let mut child = Child::start("growth", &["fill", text(path)?, &users.to_string(), &pairs.to_string(), &seconds])?;
+    let fullness = child.answer()?;
     child.kill()?;
-    Ok(has_begun)
+    Ok(fullness)
 }
 
 fn store_name(users: usize, entries: u64) -> String {

@@ -11,7 +11,7 @@ use highwater_engine::command::{Caller, Create, Destination, OpenSession, Send};
 use highwater_engine::entry::{Start, SyncLimits};
 use highwater_engine::proto::checkpoint::Checkpoint;
 use highwater_engine::proto::record::Kind;
-use highwater_engine::{Command, Engine, Options, Outcome, SendSession};
+use highwater_engine::{Command, Engine, Options, Outcome, SendSession, Usage};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -277,6 +277,11 @@ impl Population {
         made.memory_peak_bytes = memory.peak;
         made.log_bytes = directory_bytes(&self.path.join("log"));
         made.index_bytes = directory_bytes(&self.path.join("index"));
+    }
+
+    /// What the engine has done and holds.
+    pub(super) fn usage(&self) -> Usage {
+        self.engine.usage()
     }
 
     /// Closes the store.

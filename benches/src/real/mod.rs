@@ -205,6 +205,10 @@ fn tables(replays: &[(String, Replayed)], report: &mut Report) {
          the beginning; 1,024 in flight; the time includes the persist at the end, the space what the messages added",
     );
     report.note(
+        "index bytes are those after less those before the messages: compaction of what setting up wrote makes them less, \
+         in a set with few messages even negative",
+    );
+    report.note(
         "verified: after closing and opening, whole timelines of members chosen by the seed are what the source says",
     );
 }

@@ -40,7 +40,8 @@ pub(super) struct Replayed {
     pub(super) device_bytes: u64,
     /// What the messages added to the log and, with their persists, to the index.
     pub(super) log_bytes: u64,
-    pub(super) index_bytes: u64,
+    /// Below zero where merging files has saved more than the messages added.
+    pub(super) index_bytes: i64,
     /// The source in memory, and the most that the process had at once.
     pub(super) memory_before: u64,
     pub(super) memory_peak: u64,
@@ -106,7 +107,7 @@ pub(super) fn replay(source: &Source, kind: Kind, store: &Path, seed: u64) -> Re
     engine.close()?;
     let (log_after, index_after) = sizes(store)?;
     out.log_bytes = log_after.saturating_sub(log_before);
-    out.index_bytes = index_after.saturating_sub(index_before);
+    out.index_bytes = index_after as i64 - index_before as i64;
     modes(source, store, &mut out)?;
     let engine = Engine::open(store, options())?;
     out.verified = verify(source, &names, &engine, seed)?;
