@@ -36,7 +36,7 @@ use crate::report::Report;
 use job::Job;
 use measure::{Durability, Layout, Measured, Setup, measure};
 use std::cell::RefCell;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tables::Block;
@@ -75,10 +75,10 @@ impl Who {
         }
     }
 
-    /// Why it cannot be measured although it is there.
-    fn hindrance(self, program: &std::path::Path, durability: Durability) -> Option<String> {
-        match (self, durability) {
-            (Who::Nats, Durability::Power) => nats::hindrance(program),
+    /// Why it cannot be measured like this although it is there.
+    fn hindrance(self, program: &Path, durability: Durability, layout: Option<Layout>) -> Option<String> {
+        match (self, durability, layout) {
+            (Who::Nats, Durability::Power, _) | (Who::Nats, _, Some(Layout::Log)) => nats::hindrance(program),
             _ => None,
         }
     }
@@ -180,10 +180,6 @@ fn choose(report: &mut Report) -> Result<Vec<Variant>, Failure> {
                 report.note(format!("not measured: {name}, which is not installed (`./x bench versus` says how)"));
                 continue;
             };
-            if let Some(hindrance) = who.hindrance(&program, durability) {
-                report.note(format!("not measured: {name}, {}: {hindrance}", durability.name()));
-                continue;
-            }
             let configuration = who.configuration(durability).trim().replace('\n', "; ");
             let version = server::version(&program);
             report.note(format!("{name}, {}: {version}; configuration: `{configuration}`", durability.name()));
@@ -191,7 +187,13 @@ fn choose(report: &mut Report) -> Result<Vec<Variant>, Failure> {
                 Who::Highwater => &[None],
                 _ => &[Some(Layout::Copying), Some(Layout::Log)],
             };
-            variants.extend(layouts.iter().map(|layout| Variant { who, layout: *layout, durability }));
+            for layout in layouts.iter().copied() {
+                let variant = Variant { who, layout, durability };
+                match who.hindrance(&program, durability, layout) {
+                    Some(hindrance) => report.note(format!("not measured: {}: {hindrance}", variant.name())),
+                    None => variants.push(variant),
+                }
+            }
         }
     }
     Ok(variants)

@@ -4,13 +4,15 @@
 //! In both a member has a consumer: of its own subject, or of all its conversations'.
 //!
 //! Tuned: messages go to a few streams ([`STREAMS`]) by their conversation or member, because a stream writes, and syncs,
-//! under one lock; a stream per conversation would be thousands of directories. With `sync_interval: always`, where a
-//! publish is a sync, copies are published as atomic batches of up to 1,000, which are synced together (from 2.12 on;
-//! before, one by one). Consumers are made before the clock runs, keep their state in memory and need no
+//! under one lock; a stream per conversation would be thousands of directories. Publishing waits for acknowledgements a
+//! whole window behind. Consumers are made before the clock runs, keep their state in memory and need no
 //! acknowledgements; one request fetches everything that is pending. The connection is plain TCP.
 //!
-//! `sync_interval: always` came with 2.10; Debian 12 has 2.9, which cannot do what an acknowledgement that survives a
-//! power cut needs. A newer one may be named by `HIGHWATER_NATS_SERVER`.
+//! With `sync_interval: always` every publish is a sync of its own, which makes copies slow. Atomic batches, new in 2.12,
+//! may sync less often; the Rust client has no call for them, and they are not used.
+//!
+//! `sync_interval: always`, and consumers of several subjects, came with 2.10. Debian 12 has 2.9, which cannot do what an
+//! acknowledgement that survives a power cut needs; a newer one may be named by `HIGHWATER_NATS_SERVER`.
 
 use super::job::{IN_FLIGHT_MAX, Job, Seen, Source, reader_name, sender_name};
 use super::measure::{Contestant, Durability, Layout, Setup, shares};
@@ -19,7 +21,6 @@ use crate::context::Failure;
 use async_nats::jetstream::consumer::{AckPolicy, Consumer, DeliverPolicy, pull};
 use async_nats::jetstream::context::{Context, ContextBuilder, PublishAckFuture};
 use async_nats::jetstream::stream;
-use bytes::Bytes;
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::path::{Path, PathBuf};
@@ -29,8 +30,8 @@ use std::time::Duration;
 
 /// Names the server's program.
 pub(crate) const VARIABLE: &str = "HIGHWATER_NATS_SERVER";
-/// The version that brought `sync_interval: always`.
-const SYNC_ALWAYS_SINCE: (u32, u32) = (2, 10);
+/// The version that brought `sync_interval: always`, and consumers of several subjects.
+const ABLE_SINCE: (u32, u32) = (2, 10);
 const STREAMS: usize = 4;
 const CONNECTIONS: usize = 16;
 /// Members that catch up at the same time on a connection.
@@ -41,13 +42,13 @@ pub(crate) fn program() -> Option<PathBuf> {
     find("nats-server", VARIABLE, &[PathBuf::from("/usr/sbin/nats-server")])
 }
 
-/// Why it cannot sync before it acknowledges; `None` if it can.
+/// Why it cannot sync before it acknowledges, and read several conversations at once; `None` if it can.
 pub(crate) fn hindrance(program: &Path) -> Option<String> {
     let version = version(program);
     let mut numbers = version.rsplit('v').next().unwrap_or_default().split('.').map_while(|part| part.parse().ok());
     let known: Option<(u32, u32)> = numbers.next().zip(numbers.next());
-    let can = known.is_some_and(|known| known >= SYNC_ALWAYS_SINCE);
-    (!can).then(|| format!("{version} has no `sync_interval: always`; name a newer one by {VARIABLE}"))
+    let can = known.is_some_and(|known| known >= ABLE_SINCE);
+    (!can).then(|| format!("{version} cannot; name a newer one, from 2.10 on, by {VARIABLE}"))
 }
 
 pub(crate) fn configuration(durability: Durability) -> &'static str {
@@ -68,9 +69,6 @@ pub(crate) struct Nats {
 pub(crate) struct Sender {
     context: Context,
     subjects: Arc<Vec<Vec<(usize, String)>>>,
-    is_atomic: bool,
-    batches: u64,
-    name: usize,
 }
 
 /// Of each member the consumers, one for each stream.
@@ -140,7 +138,6 @@ impl Contestant for Nats {
                 subjects: vec![format!("c.{number}.*"), format!("u.{number}.*")],
                 storage: stream::StorageType::File,
                 num_replicas: 1,
-                allow_atomic_publish: setup.durability == Durability::Power,
                 ..Default::default()
             };
             admin.create_stream(config).await?;
@@ -150,17 +147,29 @@ impl Contestant for Nats {
 
     async fn senders(&self) -> Result<Vec<Sender>, Failure> {
         let subjects = Arc::new(self.subjects());
-        let is_atomic = std::env::var("NATS_ATOMIC").is_ok();
         let mut senders = Vec::new();
-        for name in 0..CONNECTIONS {
-            let context = self.connect().await?;
-            senders.push(Sender { context, subjects: Arc::clone(&subjects), is_atomic, batches: 0, name });
+        for _ in 0..CONNECTIONS {
+            senders.push(Sender { context: self.connect().await?, subjects: Arc::clone(&subjects) });
         }
         Ok(senders)
     }
 
     async fn send(sender: &mut Sender, source: &mut Source) -> Result<(), Failure> {
-        if sender.is_atomic { sender.send_atomic(source).await } else { sender.send_each(source).await }
+        let mut waiting: VecDeque<Vec<PublishAckFuture>> = VecDeque::new();
+        while let Some(outgoing) = source.next() {
+            if waiting.len() == source.window {
+                all(waiting.pop_front()).await?;
+            }
+            let mut acks = Vec::new();
+            for (_, subject) in &sender.subjects[outgoing.conversation] {
+                acks.push(sender.context.publish(subject.clone(), outgoing.body.clone()).await?);
+            }
+            waiting.push_back(acks);
+        }
+        while !waiting.is_empty() {
+            all(waiting.pop_front()).await?;
+        }
+        Ok(())
     }
 
     async fn readers(&self) -> Result<Vec<(Reader, Vec<usize>)>, Failure> {
@@ -181,14 +190,18 @@ impl Contestant for Nats {
                 let mut consumers = Vec::new();
                 for stream in 0..STREAMS {
                     let own = subjects.iter().filter(|(of, _)| *of == stream).map(|(_, subject)| subject.clone());
-                    let filter_subjects: Vec<String> = own.collect();
-                    if filter_subjects.is_empty() {
-                        continue;
-                    }
+                    let mut filter_subjects: Vec<String> = own.collect();
+                    // Older servers know the filter of one subject only.
+                    let filter_subject = match filter_subjects.len() {
+                        0 => continue,
+                        1 => filter_subjects.remove(0),
+                        _ => String::new(),
+                    };
                     let config = pull::Config {
                         name: Some(reader_name(*reader)),
                         deliver_policy: DeliverPolicy::New,
                         ack_policy: AckPolicy::None,
+                        filter_subject,
                         filter_subjects,
                         memory_storage: true,
                         inactive_threshold: Duration::from_secs(600),
@@ -234,63 +247,6 @@ impl Contestant for Nats {
     async fn stop(self) -> Result<u64, Failure> {
         self.server.stop("TERM").await?;
         Ok(disk_bytes(&self.setup.data.join("data"), ""))
-    }
-}
-
-impl Sender {
-    async fn send_each(&mut self, source: &mut Source) -> Result<(), Failure> {
-        let mut waiting: VecDeque<Vec<PublishAckFuture>> = VecDeque::new();
-        while let Some(outgoing) = source.next() {
-            if waiting.len() == source.window {
-                all(waiting.pop_front()).await?;
-            }
-            let mut acks = Vec::new();
-            for (_, subject) in &self.subjects[outgoing.conversation] {
-                acks.push(self.context.publish(subject.clone(), outgoing.body.clone()).await?);
-            }
-            waiting.push_back(acks);
-        }
-        while !waiting.is_empty() {
-            all(waiting.pop_front()).await?;
-        }
-        Ok(())
-    }
-
-    async fn send_atomic(&mut self, source: &mut Source) -> Result<(), Failure> {
-        /// Most messages of an atomic batch.
-        const BATCH_MAX: usize = 1_000;
-        loop {
-            let batch = source.batch();
-            if batch.is_empty() {
-                return Ok(());
-            }
-            let mut of_stream: Vec<Vec<(&str, Bytes)>> = vec![Vec::new(); STREAMS];
-            for outgoing in &batch {
-                for (stream, subject) in &self.subjects[outgoing.conversation] {
-                    of_stream[*stream].push((subject, outgoing.body.clone()));
-                }
-            }
-            let mut acks = Vec::new();
-            for entries in of_stream.iter().flat_map(|entries| entries.chunks(BATCH_MAX)) {
-                self.batches += 1;
-                let id = format!("{}-{}", self.name, self.batches);
-                for (place, (subject, body)) in entries.iter().enumerate() {
-                    let mut headers = async_nats::HeaderMap::new();
-                    headers.insert("Nats-Batch-Id", id.as_str());
-                    headers.insert("Nats-Batch-Sequence", (place + 1).to_string());
-                    if place + 1 == entries.len() {
-                        headers.insert("Nats-Batch-Commit", "1");
-                        acks.push(
-                            self.context.publish_with_headers((*subject).to_owned(), headers, body.clone()).await?,
-                        );
-                    } else {
-                        let client = self.context.client();
-                        client.publish_with_headers((*subject).to_owned(), headers, body.clone()).await?;
-                    }
-                }
-            }
-            all(Some(acks)).await?;
-        }
     }
 }
 
