@@ -4,6 +4,7 @@ use super::ahead::Known;
 use crate::command::{Command, Destination, SendSession};
 use crate::state::State;
 use highwater_proto::id::{DeviceId, direct_name};
+use highwater_proto::record::Record;
 use std::sync::Arc;
 
 /// Commands with a key in common keep their order while one of them waits.
@@ -55,10 +56,17 @@ fn destination_name(state: &State, session: SendSession, destination: &Destinati
 }
 
 /// The name of the conversation that a numbered command is for.
-pub(super) fn conversation_name(command: &Command, state: &State) -> Arc<str> {
+fn conversation_name(command: &Command, state: &State) -> Arc<str> {
     match command {
         Command::Send(send) => destination_name(state, send.session, &send.destination),
         Command::Edit { conversation, .. } | Command::Recall { conversation, .. } => conversation.clone(),
         _ => Arc::from(""),
     }
+}
+
+/// The name of a record's conversation, which the command gives if it is not applied yet.
+pub(super) fn name_of(command: &Command, record: &Record, state: &State) -> Arc<str> {
+    let index = (record.conversation.0 as usize).wrapping_sub(1);
+    let known = state.names.conversation_names.get(index).cloned();
+    known.unwrap_or_else(|| conversation_name(command, state))
 }

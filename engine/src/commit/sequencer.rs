@@ -121,7 +121,11 @@ impl Sequencer {
     /// Runs until told to end. Dropping `writer` at the end lets the later threads end, too.
     pub(super) fn run(mut self) {
         loop {
-            if !self.take_input() || !self.gather() {
+            if !self.take_input() {
+                break;
+            }
+            self.gather();
+            if !self.take_input_now() {
                 break;
             }
             if let Some(error) = self.shared.failure() {
@@ -151,26 +155,15 @@ impl Sequencer {
             must_wait = self.shared.visible() <= self.looked_at;
         }
         self.more = false;
-        loop {
-            let input = if must_wait { self.input.recv().ok() } else { self.input.try_recv().ok() };
-            must_wait = false;
-            let Some(input) = input else { return true };
-            if !self.take(input) {
-                return false;
-            }
+        if must_wait && self.input.recv().is_ok_and(|input| !self.take(input)) {
+            return false;
         }
+        self.take_input_now()
     }
 
-    /// Waits for company: while a group is on its way, few commands gain nothing by following it at once. Those whose
-    /// answers are about to come give their next ones, and one sync serves all of them; otherwise senders that wait for
-    /// answers fall into two halves that take turns, each with a sync of its own. False: end at once.
-    fn gather(&mut self) -> bool {
-        while !self.finishing && self.is_little() && self.shared.failure().is_none() {
-            self.shared.sequencer_waits.store(true, Ordering::SeqCst);
-            if self.shared.visible() >= self.assigned {
-                return true;
-            }
-            let Ok(input) = self.input.recv() else { return false };
+    /// Takes what has come. False: end at once.
+    fn take_input_now(&mut self) -> bool {
+        while let Ok(input) = self.input.try_recv() {
             if !self.take(input) {
                 return false;
             }
@@ -178,9 +171,15 @@ impl Sequencer {
         true
     }
 
-    fn is_little(&self) -> bool {
-        self.pending.len() < OVERLAP_COMMANDS_MIN
-            && self.pending.iter().map(|pending| pending.bytes).sum::<usize>() < OVERLAP_BYTES_MIN
+    /// Waits for company: while a group is on its way, few commands gain nothing by following it at once. Those whose
+    /// answers are about to come give their next ones, and one sync serves all of them; otherwise senders that wait for
+    /// answers fall into two halves that take turns, each with a sync of its own. What comes meanwhile wakes nobody.
+    fn gather(&self) {
+        let is_little = self.pending.len() < OVERLAP_COMMANDS_MIN
+            && self.pending.iter().map(|pending| pending.bytes).sum::<usize>() < OVERLAP_BYTES_MIN;
+        if is_little && !self.pending.is_empty() {
+            self.shared.wait_for_applied(self.assigned);
+        }
     }
 
     /// False: end at once.
@@ -233,8 +232,13 @@ impl Sequencer {
         let mut blocked: FxHashSet<Key> = FxHashSet::default();
         let mut waiting = VecDeque::new();
         let mut looks = 0;
+        // Of many commands half: so the next group can be sequenced while this one is synced.
+        let enough = match self.pending.len() {
+            many if many >= 2 * OVERLAP_COMMANDS_MIN => many / 2,
+            _ => usize::MAX,
+        };
         while let Some(mut pending) = self.pending.pop_front() {
-            if group.is_full() {
+            if group.is_full() || group.answers.len() >= enough {
                 self.more = true;
                 waiting.push_back(pending);
                 break;
@@ -429,7 +433,7 @@ impl Sequencer {
                 let record = &group.records[own];
                 self.note_direct(command, record, state);
                 Reply::Ready(Ok(Outcome::Receipt(Receipt {
-                    conversation: conversation_name(command, record, state),
+                    conversation: keys::name_of(command, record, state),
                     seq: record.seq,
                     position: record.position,
                     time_ms: record.time_ms,
@@ -488,11 +492,4 @@ impl Sequencer {
             (pending.completion)(Err(error.clone()));
         }
     }
-}
-
-/// The name of a record's conversation, which the command gives if it is not applied yet.
-fn conversation_name(command: &Command, record: &Record, state: &State) -> Arc<str> {
-    let index = (record.conversation.0 as usize).wrapping_sub(1);
-    let known = state.names.conversation_names.get(index).cloned();
-    known.unwrap_or_else(|| keys::conversation_name(command, state))
 }

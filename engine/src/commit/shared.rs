@@ -18,6 +18,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Sender, SyncSender};
+use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
 /// What the threads of one open store share.
@@ -48,6 +49,8 @@ pub(crate) struct Shared {
     queue_bytes: AtomicUsize,
     /// The sequencer waits for something to be applied.
     pub(super) sequencer_waits: AtomicBool,
+    /// The sequencer's thread, while it sleeps until everything is applied.
+    sleeper: Mutex<Option<Thread>>,
     /// Looked at first, since there seldom is one.
     has_failed: AtomicBool,
     failure: Mutex<Failure>,
@@ -107,6 +110,8 @@ struct Failure {
     listeners: Vec<Box<dyn FnOnce(Error) + Send>>,
 }
 
+/// The sequencer sleeps no longer than this at a time, whoever forgets it.
+const SLEEP_MAX: Duration = Duration::from_millis(10);
 /// Room taken in the queue by a command besides its body.
 const COMMAND_BYTES: usize = 256;
 
@@ -142,6 +147,7 @@ impl Shared {
             persister,
             queue_bytes: AtomicUsize::new(0),
             sequencer_waits: AtomicBool::new(false),
+            sleeper: Mutex::default(),
             has_failed: AtomicBool::new(false),
             failure: Mutex::default(),
             persisted: Default::default(),
@@ -160,8 +166,23 @@ impl Shared {
 
     /// Tells the sequencer that something was applied, if it waits for that.
     pub(super) fn tell_applied(&self) {
+        if let Some(sleeper) = self.sleeper.lock().take() {
+            sleeper.unpark();
+        }
         if self.sequencer_waits.swap(false, Ordering::SeqCst) {
             self.tell(Input::Applied);
+        }
+    }
+
+    /// Sleeps until everything up to a position is applied and answered, or the engine has failed.
+    pub(super) fn wait_for_applied(&self, position: Position) {
+        loop {
+            *self.sleeper.lock() = Some(thread::current());
+            if self.visible() >= position || self.failure().is_some() {
+                *self.sleeper.lock() = None;
+                return;
+            }
+            thread::park_timeout(SLEEP_MAX);
         }
     }
 
@@ -249,6 +270,7 @@ impl Shared {
         // Whoever waits for a persist learns of it.
         self.persisted.1.notify_all();
         self.tell(Input::Applied);
+        self.tell_applied();
     }
 
     /// Calls `listener` when the engine is poisoned, at once if it is already.
