@@ -1,11 +1,10 @@
-//! Counting what is allocated: mimalloc with two counters in front of it.
+//! Counting what is allocated: the system's allocator, which the server uses too, with two counters in front of it.
 //!
 //! The counters are relaxed and kept per thread slot, so that counting does not make threads wait for one another.
 
 #![expect(unsafe_code, reason = "a global allocator is unsafe by nature; this one only counts and passes on")]
 
-use mimalloc::MiMalloc;
-use std::alloc::{GlobalAlloc, Layout};
+use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 
@@ -68,23 +67,23 @@ unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         count(layout.size());
         // SAFETY: the caller's promise about the layout is passed on.
-        unsafe { MiMalloc.alloc(layout) }
+        unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
         // SAFETY: `pointer` came from the same allocator with this layout, as the caller promises.
-        unsafe { MiMalloc.dealloc(pointer, layout) }
+        unsafe { System.dealloc(pointer, layout) }
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
         count(layout.size());
         // SAFETY: the caller's promise about the layout is passed on.
-        unsafe { MiMalloc.alloc_zeroed(layout) }
+        unsafe { System.alloc_zeroed(layout) }
     }
 
     unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, bytes: usize) -> *mut u8 {
         count(bytes);
         // SAFETY: `pointer` came from the same allocator with this layout, as the caller promises.
-        unsafe { MiMalloc.realloc(pointer, layout, bytes) }
+        unsafe { System.realloc(pointer, layout, bytes) }
     }
 }

@@ -30,6 +30,8 @@ pub const QUERY_BYTES_MAX: usize = 1 << 10;
 pub const QUERIES_AT_ONCE_MAX: u32 = 8;
 /// Most reads of the store at once, over all connections; others wait.
 pub const READS_AT_ONCE_MAX: usize = 16;
+/// Most pages of catching-up devices that are read from memory in one round of the runtime, over all connections.
+pub const CATCH_UP_PAGES_PER_ROUND: usize = 4;
 
 /// Bytes that a connection may have sent and that were not read yet, before it has authenticated.
 pub const UNAUTHENTICATED_WINDOW_BYTES: u32 = 16 << 10;

@@ -5,7 +5,7 @@ use crate::config::{Config, DEFAULT_AUDIENCE, Security, StartError};
 use crate::dev::{self, Directory};
 use crate::endpoint;
 use crate::keys::EndpointKeys;
-use crate::limits::READS_AT_ONCE_MAX;
+use crate::limits::{CATCH_UP_PAGES_PER_ROUND, READS_AT_ONCE_MAX};
 use crate::session::{Handover, Shared, now_ms};
 use crate::tls::{self, ShownCertificate};
 use highwater_engine::Engine;
@@ -77,6 +77,7 @@ impl Server {
             timeouts: config.timeouts.clone(),
             draining: drains.clone(),
             reads: Arc::new(Semaphore::new(READS_AT_ONCE_MAX)),
+            catch_ups: Semaphore::new(CATCH_UP_PAGES_PER_ROUND),
             handover: handover.clone(),
         });
         let waking = tokio::spawn({

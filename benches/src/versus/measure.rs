@@ -57,6 +57,9 @@ pub(crate) struct Setup {
     pub(crate) data: PathBuf,
 }
 
+/// A reader, and the numbers of the members that it reads for.
+pub(super) type Owned<R> = (R, Vec<usize>);
+
 /// A store with its server, as an application would use it.
 pub(crate) trait Contestant: Sized {
     /// A connection that sends.
@@ -71,7 +74,7 @@ pub(crate) trait Contestant: Sized {
     /// Sends all that the source gives, and waits until it is acknowledged.
     fn send(sender: &mut Self::Sender, source: &mut Source) -> impl Future<Output = Result<(), Failure>> + Send;
     /// All readers, positioned at the present end, each with the indices of those it stands for.
-    fn readers(&self) -> impl Future<Output = Result<Vec<(Self::Reader, Vec<usize>)>, Failure>>;
+    fn readers(&self) -> impl Future<Output = Result<Vec<Owned<Self::Reader>>, Failure>>;
     /// Reads what there is beyond the positions.
     fn catch_up(reader: &mut Self::Reader, seen: &mut [Seen]) -> impl Future<Output = Result<(), Failure>> + Send;
     /// How many entries the store holds for messages; `None` if the readers find out by themselves.

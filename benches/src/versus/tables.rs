@@ -85,10 +85,9 @@ fn ratio(quantity: Quantity, block: &Block, against: Variant) -> Sample {
 }
 
 fn rivals(quantity: Quantity, variants: &[Variant]) -> impl Iterator<Item = Variant> {
-    let chosen = variants.iter().copied().filter(move |variant| {
+    variants.iter().copied().filter(move |variant| {
         variant.who != Who::Highwater && quantity.only.is_none_or(|only| variant.durability == only)
-    });
-    chosen
+    })
 }
 
 fn ratios(quantity: Quantity, blocks: &[Block], variants: &[Variant]) -> Table {

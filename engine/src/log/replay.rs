@@ -78,9 +78,11 @@ impl LogReader {
         bodies: Bodies,
         each: &mut dyn FnMut(Record) -> bool,
     ) -> Result<bool, Error> {
-        let read: fn(Position, &[u8]) -> Result<(Record, usize), Damage> = match bodies {
-            Bodies::Read => read_record,
-            Bodies::Empty => read_record_without_body,
+        let read = |position: Position, bytes: &[u8]| -> Result<(Record, usize), Damage> {
+            match bodies {
+                Bodies::Read => read_record(position, bytes),
+                Bodies::Empty => read_record_without_body(position, bytes),
+            }
         };
         let (scanned, bytes) = segment.scan_bytes(self.shared.disk.as_ref())?;
         for frame in scanned.frames.iter().filter(|frame| frame.header.last() > after) {

@@ -242,7 +242,7 @@ mod tests {
             assert!(tail.bytes() <= bytes_max, "{} bytes of {bytes_max}", tail.bytes());
             let found = positions(&tail, last + 200);
             let first = *found.first().expect("the newest is there");
-            assert!(first == 1 || first % BLOCK_RECORDS == 0, "{first} begins a block");
+            assert!(first == 1 || first.is_multiple_of(BLOCK_RECORDS), "{first} begins a block");
             assert!(found.iter().copied().eq(first..=last), "there are holes in {found:?}");
             // Another block would not have had room.
             assert!(first == 1 || last - first + 1 >= BLOCK_RECORDS, "only {first} to {last}");

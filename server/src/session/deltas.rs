@@ -69,15 +69,20 @@ async fn run(
     let mut reader = Reader::new(session.shared.clone(), user, start, subscribe);
     let mut told = Told::new(session.shared.timeouts.quiet);
     let mut quiet = pin!(sleep_until(told.next_empty));
+    let mut caught_up = false;
     loop {
+        if !caught_up {
+            // Few at a time: after a storm of reconnections thousands catch up, and answers do not wait for them all.
+            let turn = session.shared.catch_ups.acquire().await;
+            tokio::task::yield_now().await;
+            drop(turn);
+        }
         let delta = reader.next().await?;
-        let caught_up = delta.rest.caught_up;
+        caught_up = delta.rest.caught_up;
         if let Some(delta) = told.worth_telling(delta) {
             stream.write_delta(delta).await?;
         }
         if !caught_up {
-            // One who has missed much does not keep the others from their turns.
-            tokio::task::yield_now().await;
             continue;
         }
         if !subscribe.live {

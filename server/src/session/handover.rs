@@ -102,7 +102,7 @@ impl Bell {
 
     fn wake(&self) {
         // First: what is rung from here on may be something that the woken one does not see.
-        self.is_listed.store(false, Ordering::Release);
+        self.is_listed.swap(false, Ordering::AcqRel);
         self.woken.notify_one();
     }
 }

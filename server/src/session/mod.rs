@@ -45,6 +45,8 @@ pub(crate) struct Shared {
     pub(crate) draining: watch::Receiver<bool>,
     /// Bounds the reads of the store that run at once.
     pub(crate) reads: Arc<Semaphore>,
+    /// Bounds the pages of catching-up devices that are read in one round of the runtime.
+    pub(crate) catch_ups: Semaphore,
     /// Wakes the sessions that the engine has something for.
     pub(crate) handover: Arc<Handover>,
 }

@@ -129,10 +129,11 @@ impl Outbox {
 
     /// Says that nothing comes after what is pending, and perhaps one more frame.
     pub(super) fn close(self: &Arc<Self>, last: Option<&ServerFrame>) {
-        if let Some(frame) = last {
-            self.push(frame, 0);
-        }
         let mut pending = self.pending.lock();
+        if let Some(frame) = last.filter(|_| !pending.closed) {
+            // Under one lock: an answer of the engine's must not come behind the last frame. That one is short.
+            let _fits = encode_frame(frame, &mut pending.bytes);
+        }
         pending.closed = true;
         self.hand_over(pending);
     }

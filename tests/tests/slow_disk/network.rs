@@ -137,6 +137,8 @@ async fn play() {
         limits: Limits { queue_bytes_max: QUEUE_BYTES_MAX, ..Limits::default() },
         create_named_users: true,
         disk: Some(GatedDisk::new(&directory.path().join("log"), &gate)),
+        // The newest records are kept on purpose, and are not what is watched here.
+        tail_bytes_max: 1 << 20,
         ..Options::default()
     };
     let engine = Engine::open(directory.path(), options).unwrap();

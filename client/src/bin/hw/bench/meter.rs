@@ -117,6 +117,14 @@ impl Meter {
         *self.window.lock() = (begin_us, end_us);
     }
 
+    /// What was planned to end later ends now, so that rates are taken over the time that has really passed.
+    pub(super) fn end_by(&self, now_us: u64) {
+        let mut window = self.window.lock();
+        if window.1 != u64::MAX {
+            window.1 = window.1.min(now_us);
+        }
+    }
+
     /// Which histograms a task writes to.
     pub(super) fn shard(&self) -> Shard {
         Shard(self.next_shard.fetch_add(1, Ordering::Relaxed) % SHARDS)

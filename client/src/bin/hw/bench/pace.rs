@@ -27,10 +27,11 @@ fn tell(run: &Run, rate_per_second: f64, tellers: &[UnboundedSender<u64>]) {
             if left.is_zero() {
                 break;
             }
-            std::thread::sleep(left.min(std::time::Duration::from_millis(100)));
-            if run.is_over() {
+            // What is due before the end is told, however late this thread wakes up.
+            if due_us >= run.end_us() {
                 return;
             }
+            std::thread::sleep(left.min(std::time::Duration::from_millis(100)));
         }
         let teller = &tellers[number as usize % tellers.len()];
         if due_us >= run.end_us() || !run.take_one() || teller.send(due_us).is_err() {

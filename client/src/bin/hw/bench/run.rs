@@ -69,7 +69,9 @@ impl Run {
 
     /// Nothing more is sent, whatever was planned.
     pub(super) fn stop(&self) {
-        self.end_us.fetch_min(self.meter.now_us(), Ordering::Relaxed);
+        let now_us = self.meter.now_us();
+        self.end_us.fetch_min(now_us, Ordering::Relaxed);
+        self.meter.end_by(now_us);
     }
 
     /// Whether the sends are over.
