@@ -3,6 +3,7 @@
 //! A lowered priority cannot be raised again without a privilege. So such work gets a thread of its own, which must not
 //! hold a lock that others need: they would wait for it at its pace.
 
+use parking_lot::Mutex;
 use std::io;
 use std::thread;
 
@@ -12,15 +13,22 @@ const NICE: i32 = 10;
 
 /// Does this in a thread of lower priority, and waits for it. Threads that it starts inherit the priority.
 pub(crate) fn lowered<T: Send>(name: &str, work: impl FnOnce() -> T + Send) -> T {
+    let work = Mutex::new(Some(work));
+    let once = || (work.lock().take().expect("it is done once, here or there"))();
     thread::scope(|scope| {
         let thread = thread::Builder::new().name(name.to_owned()).spawn_scoped(scope, || {
             if let Err(error) = lower() {
                 tracing::debug!(%error, "cannot lower a thread's priority");
             }
-            work()
+            once()
         });
-        let joined = thread.expect("a thread can be started").join();
-        joined.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        match thread {
+            Ok(thread) => thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
+            Err(error) => {
+                tracing::warn!(%error, "there is no thread for what can wait: it is done at once");
+                once()
+            }
+        }
     })
 }
 

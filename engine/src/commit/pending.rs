@@ -4,7 +4,7 @@ use super::ahead::Known;
 use super::keys::{self, Key};
 use super::rules::Target;
 use crate::command::{Command, Completion};
-use rustc_hash::FxHashSet;
+use std::collections::HashSet;
 
 /// A command on its way to a verdict. It is large, and handed on boxed.
 pub(crate) struct Pending {
@@ -27,7 +27,7 @@ impl Pending {
     }
 
     /// Whether something waits that it must not overtake.
-    pub(super) fn is_blocked(&mut self, known: Known<'_>, blocked: &FxHashSet<Key>) -> bool {
+    pub(super) fn is_blocked(&mut self, known: Known<'_>, blocked: &HashSet<Key>) -> bool {
         self.loading || !blocked.is_empty() && self.keys(known).iter().any(|key| blocked.contains(key))
     }
 

@@ -59,7 +59,8 @@ impl Pulls {
 struct Account {
     /// Records since it was settled.
     records: u64,
-    /// The members' pulls when it was settled.
+    /// How many members there were when it was settled, and their pulls.
+    members: usize,
     pulls: u32,
     /// What the mode has cost more than the other would have, in ns.
     regret_ns: u64,
@@ -76,9 +77,10 @@ impl Planner {
         Self { costs, accounts: FxHashMap::default() }
     }
 
-    /// Whether a conversation has an account that keeps it in its mode: thresholds alone do not decide then.
-    pub(super) fn plans(&self, id: ConversationId) -> bool {
-        self.accounts.contains_key(&id)
+    /// Whether a conversation that will have so many members has an account that keeps it in its mode: thresholds alone
+    /// do not decide then.
+    pub(super) fn plans(&self, id: ConversationId, members: usize) -> bool {
+        members >= MEMBERS_MIN && self.accounts.contains_key(&id)
     }
 
     /// A record is sequenced in a conversation that may change its mode. Returns the mode that it should change to.
@@ -97,15 +99,19 @@ impl Planner {
         if self.accounts.len() >= ACCOUNTS_MAX {
             self.accounts.clear();
         }
-        let new = || Account { pulls: pulls.sum(&conversation.active), ..Account::default() };
+        let new = || Account { members, pulls: pulls.sum(&conversation.active), ..Account::default() };
         let account = self.accounts.entry(id).or_insert_with(new);
         account.records += 1;
         if account.records < RECORDS_PER_SETTLING {
             return None;
         }
         let sum = pulls.sum(&conversation.active);
-        // Who came or went since shifts the sum: a difference that cannot be is none.
-        let pulled = Some(sum.wrapping_sub(account.pulls)).filter(|pulled| *pulled < 1 << 31).unwrap_or(0);
+        if account.members != members {
+            // Who came or went has shifted the sum by all of its pulls.
+            (account.records, account.members, account.pulls) = (0, members, sum);
+            return None;
+        }
+        let pulled = sum.wrapping_sub(account.pulls);
         let write_ns = account.records * members as u64 * costs.append_ns;
         let read_ns = u64::from(pulled) * costs.pull_check_ns;
         (account.records, account.pulls) = (0, sum);
@@ -172,6 +178,20 @@ mod tests {
     }
 
     #[test]
+    fn who_comes_brings_no_pulls_along() {
+        let (mut planner, pulls) = (Planner::new(Some(COSTS)), Pulls::default());
+        let mut group = conversation(Position::ZERO);
+        group.active = (1..=100).map(UserId).collect();
+        group.mode = Mode::Read;
+        (0..100_000).for_each(|_| pulls.note(UserId(101)));
+        assert!((0..10).all(|_| planner.note(ID, &group, &pulls, 1_000).is_none()));
+        group.active.push(UserId(101));
+        assert!((0..1_000).all(|_| planner.note(ID, &group, &pulls, 1_000).is_none()));
+        group.active.truncate(10);
+        assert!(planner.plans(ID, 101) && !planner.plans(ID, 10), "a few members are fanned out on write");
+    }
+
+    #[test]
     fn small_and_too_large_conversations_have_no_account() {
         let (mut planner, pulls) = (Planner::new(Some(COSTS)), Pulls::default());
         for (members, has) in [(63, false), (64, true), (1_000, true), (1_001, false)] {
@@ -179,7 +199,7 @@ mod tests {
             let mut group = conversation(Position::ZERO);
             group.active = (1..=members).map(UserId).collect();
             planner.note(id, &group, &pulls, 1_000);
-            assert_eq!(planner.plans(id), has, "{members} members");
+            assert_eq!(planner.plans(id, members as usize), has, "{members} members");
         }
         let mut off = Planner::new(None);
         let mut group = conversation(Position::ZERO);

@@ -23,8 +23,8 @@ use highwater_proto::error::{Code, Error};
 use highwater_proto::id::{ConversationId, DeviceId, Ordinal, Position, Seq};
 use highwater_proto::record::{Fact, Mode, Record};
 use parking_lot::RwLockReadGuard;
-use rustc_hash::{FxHashMap, FxHashSet};
-use std::collections::VecDeque;
+use rustc_hash::FxHashMap;
+use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, SendError, Sender, SyncSender};
@@ -33,6 +33,9 @@ use std::time::Instant;
 /// So many commands, or so many bytes of them, are worth sequencing while the group before is synced.
 const OVERLAP_COMMANDS_MIN: usize = 128;
 const OVERLAP_BYTES_MIN: usize = 128 << 10;
+/// Commands put aside, one of them for lack of room, after which a group is closed: those behind are not looked at again
+/// for each group.
+const PUT_ASIDE_MAX: usize = 256;
 /// Commands looked at under one lock of the state.
 const LOOKS_PER_LOCK: usize = 64;
 /// Most canonical direct conversations that are remembered by their two users; then they are forgotten.
@@ -229,7 +232,7 @@ impl Sequencer {
         self.ahead.forget(state.applied, self.assigned);
         let time_ms = self.time.next((shared.options.clock)(), Instant::now());
         let mut group = Group::new(self.assigned.next());
-        let mut blocked: FxHashSet<Key> = FxHashSet::default();
+        let mut blocked: HashSet<Key> = HashSet::new();
         let mut waiting = VecDeque::new();
         let mut looks = 0;
         // Of many commands half: so the next group can be sequenced while this one is synced.
@@ -238,7 +241,8 @@ impl Sequencer {
             _ => usize::MAX,
         };
         while let Some(mut pending) = self.pending.pop_front() {
-            if group.is_full() || group.answers.len() >= enough {
+            let has_no_room = self.more && waiting.len() >= PUT_ASIDE_MAX;
+            if group.is_full() || has_no_room || group.answers.len() >= enough {
                 self.more = true;
                 waiting.push_back(pending);
                 break;

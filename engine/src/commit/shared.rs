@@ -267,7 +267,8 @@ impl Shared {
         for listener in listeners {
             listener(error.clone());
         }
-        // Whoever waits for a persist learns of it.
+        // Whoever waits for a persist learns of it; who is about to wait, too.
+        drop(self.persisted.0.lock());
         self.persisted.1.notify_all();
         self.tell(Input::Applied);
         self.tell_applied();

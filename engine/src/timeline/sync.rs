@@ -76,10 +76,11 @@ fn page(view: &View<'_>, user: UserId, cursor: Cursor, limits: SyncLimits) -> Re
     match cursor.snapshot {
         Some(at) => snapshot::page(view, user, cursor, at, limits),
         None => {
+            let delta = delta(view, user, cursor, limits)?;
             if cursor.after < cursor.through {
                 view.pulls.note(user);
             }
-            delta(view, user, cursor, limits)
+            Ok(delta)
         }
     }
 }

@@ -206,7 +206,8 @@ impl<'a> Rules<'a> {
     ) -> Option<Mode> {
         let thresholds = self.options.fanout;
         // Of what has an account the planner decides.
-        let may_return = has_dwelt(conversation, self.time_ms, thresholds.dwell_ms_min) && !self.planner.plans(id);
+        let may_return =
+            has_dwelt(conversation, self.time_ms, thresholds.dwell_ms_min) && !self.planner.plans(id, members);
         let wanted = match fanout {
             _ if members > WRITE_MEMBERS_MAX => Mode::Read,
             Fanout::Write => Mode::Write,
