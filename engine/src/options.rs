@@ -29,7 +29,7 @@ pub struct FanoutThresholds {
     /// Shortest time between two changes, in ms; crossing `write_members_max` upwards does not wait.
     pub dwell_ms_min: u64,
     /// What the planner goes by, which moves conversations of up to `write_members_max` members to the mode that costs
-    /// less. `None`: their members' number alone decides.
+    /// less. `None`, the default: their members' number alone decides.
     pub costs: Option<FanoutCosts>,
 }
 
@@ -39,7 +39,8 @@ pub struct FanoutThresholds {
 pub struct FanoutCosts {
     /// H: CPU time of appending a record to one more inbox, its share of a persist included, in ns.
     pub append_ns: u64,
-    /// h: CPU time that a sync takes for one more followed conversation without news, in ns.
+    /// h: CPU time that a sync takes for one more followed conversation, in ns. Without news it is a comparison (4 ns),
+    /// with news in memory 75 ns, with news in the index some 3 µs; the default is on the side of fan-out on write.
     pub pull_check_ns: u64,
     /// CPU time that a conversation's mode may have cost more than the other one would have before it changes, in ns.
     pub regret_ns_max: u64,
@@ -47,7 +48,7 @@ pub struct FanoutCosts {
 
 impl Default for FanoutCosts {
     fn default() -> Self {
-        Self { append_ns: 60, pull_check_ns: 60, regret_ns_max: 50_000_000 }
+        Self { append_ns: 170, pull_check_ns: 75, regret_ns_max: 50_000_000 }
     }
 }
 
@@ -57,7 +58,7 @@ impl Default for FanoutThresholds {
             write_members_max: 1_000,
             read_members_min: 800,
             dwell_ms_min: 60_000,
-            costs: Some(FanoutCosts::default()),
+            costs: None,
         }
     }
 }
