@@ -125,7 +125,7 @@ impl Client {
     }
 
     /// Queues several commands, in their order, as [`enqueue`](Self::enqueue) would one after the other. All of them
-    /// share one write to the store and one to the connection, where each of several calls has its own: a program with
+    /// share one write to the store and one to the connection (up to 256 at a time), where each of several calls has its own: a program with
     /// many messages at hand gets several times as many through.
     ///
     /// # Errors

@@ -54,12 +54,7 @@ impl Default for FanoutCosts {
 
 impl Default for FanoutThresholds {
     fn default() -> Self {
-        Self {
-            write_members_max: 1_000,
-            read_members_min: 800,
-            dwell_ms_min: 60_000,
-            costs: None,
-        }
+        Self { write_members_max: 1_000, read_members_min: 800, dwell_ms_min: 60_000, costs: None }
     }
 }
 
