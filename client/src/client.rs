@@ -124,9 +124,9 @@ impl Client {
         queued.await.unwrap_or_else(|_| Err(self.ended()))
     }
 
-    /// Queues several commands, in their order, as [`enqueue`](Self::enqueue) would one after the other. All of them
-    /// share one write to the store and one to the connection (up to 256 at a time), where each of several calls has its own: a program with
-    /// many messages at hand gets several times as many through.
+    /// Queues several commands, in their order, as [`enqueue`](Self::enqueue) would one after the other. Up to 256 at a
+    /// time share one write to the store and one to the connection, where each of several calls has its own: a program
+    /// with many messages at hand gets several times as many through.
     ///
     /// # Errors
     /// Those of [`enqueue`](Self::enqueue), for each command by itself. If this is cancelled, some may be queued.
