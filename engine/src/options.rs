@@ -48,7 +48,7 @@ pub struct FanoutCosts {
 
 impl Default for FanoutCosts {
     fn default() -> Self {
-        Self { append_ns: 170, pull_check_ns: 75, regret_ns_max: 50_000_000 }
+        Self { append_ns: 45, pull_check_ns: 75, regret_ns_max: 50_000_000 }
     }
 }
 

@@ -86,15 +86,17 @@ fn fill(path: &Path, users: usize, pairs: usize, time_max: Duration) -> Result<(
     population.senders(pairs)?;
     population.persist()?;
     let until = Instant::now() + time_max;
-    let persists = population.usage().persists;
+    let before = population.usage();
     let fullness = loop {
         let usage = population.usage();
-        if usage.persists != persists || usage.frozen_head_bytes > 0 {
+        if usage.persists != before.persists || usage.frozen_head_bytes > 0 {
             return Err("a persist began before the head counted as full".into());
         }
         let options = Options::default();
         let by_bytes = usage.head_bytes as f64 / options.persist_head_bytes as f64;
-        let fullness = by_bytes.max(usage.dirty_rows as f64 / options.persist_dirty_rows as f64);
+        let by_rows = usage.dirty_rows as f64 / options.persist_dirty_rows as f64;
+        let records = usage.records_applied - before.records_applied;
+        let fullness = by_bytes.max(by_rows).max(records as f64 / options.persist_records as f64);
         if fullness >= FULL_FROM || Instant::now() > until {
             break fullness;
         }

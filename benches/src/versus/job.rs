@@ -27,6 +27,9 @@ pub(crate) const BODY_BYTES: usize = 200;
 /// Messages that each reader has missed, about.
 pub(crate) const MISSED: usize = 200;
 
+/// Least common multiple of [`SENDERS`] and [`READERS`].
+const PAIRS: usize = 2_000;
+const _: () = assert!(PAIRS.is_multiple_of(SENDERS) && PAIRS.is_multiple_of(READERS));
 const HEAD_BYTES: usize = 8;
 const BODIES: usize = 256;
 
@@ -45,7 +48,9 @@ impl Job {
         let others = members - 1;
         let conversations = (4 * READERS).div_ceil(others).next_multiple_of(SENDERS);
         let readers = (0..conversations).map(|conversation| {
-            let first = conversation * others;
+            // Two members have one direct conversation: after so many the same pair would come again.
+            let shift = if others == 1 { conversation / PAIRS } else { 0 };
+            let first = conversation * others + shift;
             (first..first + others).map(|place| place % READERS).collect()
         });
         let mut text = Text::new(seed);
@@ -251,6 +256,15 @@ mod tests {
             assert!(min >= Some(4) && max <= Some(16) && max <= min.map(|min| min + 1), "{members}: {min:?} {max:?}");
             assert!(job.readers.iter().all(|readers| readers.len() == members - 1));
         }
+    }
+
+    #[test]
+    fn no_pair_has_two_direct_conversations() {
+        let job = Job::new(2, 1);
+        let pairs =
+            job.readers.iter().enumerate().map(|(conversation, readers)| (Job::sender_of(conversation), readers[0]));
+        let distinct: std::collections::BTreeSet<_> = pairs.collect();
+        assert_eq!(distinct.len(), job.conversations());
     }
 
     #[test]

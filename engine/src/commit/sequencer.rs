@@ -34,8 +34,9 @@ use std::time::Instant;
 const OVERLAP_COMMANDS_MIN: usize = 128;
 const OVERLAP_BYTES_MIN: usize = 128 << 10;
 /// Commands put aside, one of them for lack of room, after which a group is closed: those behind are not looked at again
-/// for each group.
-const PUT_ASIDE_MAX: usize = 256;
+/// for each group. Looking at so many takes about as long as applying a full group; few enough to let what delivers to few
+/// pass a burst of a thousand messages.
+const PUT_ASIDE_MAX: usize = 2_048;
 /// Commands looked at under one lock of the state.
 const LOOKS_PER_LOCK: usize = 64;
 /// Most canonical direct conversations that are remembered by their two users; then they are forgotten.
