@@ -20,12 +20,16 @@ use std::os::unix::fs::{MetadataExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::{Duration, Instant};
 use tempfile::TempDir;
+use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, NoTls, Statement};
 
 /// Names the server's program.
 pub(crate) const VARIABLE: &str = "HIGHWATER_POSTGRES";
 const CONNECTIONS: usize = 16;
+/// How long a server may take from listening to being ready.
+const START_MAX: Duration = Duration::from_secs(60);
 /// Accounts that the server may run as where this program is root, which it refuses.
 const ACCOUNTS: [&str; 2] = ["postgres", "nobody"];
 
@@ -88,7 +92,16 @@ impl Postgres {
     async fn connect(&self) -> Result<Client, Failure> {
         let mut config = tokio_postgres::Config::new();
         config.host("127.0.0.1").port(self.port).user("postgres").dbname("postgres");
-        let (client, connection) = config.connect(NoTls).await?;
+        let began = Instant::now();
+        let (client, connection) = loop {
+            match config.connect(NoTls).await {
+                // It listens before it is ready.
+                Err(error) if error.code() == Some(&SqlState::CANNOT_CONNECT_NOW) && began.elapsed() < START_MAX => {
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+                connected => break connected?,
+            }
+        };
         // It ends with the client; what goes wrong reaches whoever waits for an answer.
         tokio::spawn(connection);
         Ok(client)
