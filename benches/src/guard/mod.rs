@@ -19,6 +19,8 @@ use std::process::Command;
 
 /// How far a path may move from its baseline, either way, in percent: an improvement, too, is to be written down.
 const TOLERANCE_PERCENT: f64 = 5.0;
+/// The same for a persist, whose thread encodes in slices while RocksDB's threads flush: counts differ by up to 6 %.
+const PERSIST_TOLERANCE_PERCENT: f64 = 15.0;
 
 /// Where the baseline stands.
 fn baseline_path() -> PathBuf {
@@ -64,7 +66,7 @@ pub fn run(update: bool, only: &[String]) -> Result<(), Failure> {
         let now = count(path)?;
         let before = stored.instructions.get(path.name).copied();
         let change = before.map(|before| (now / before - 1.0) * 100.0);
-        if change.is_none_or(|change| change.abs() > TOLERANCE_PERCENT) {
+        if change.is_none_or(|change| change.abs() > tolerance_percent(path.name)) {
             outside.push(path.name);
         }
         let shown = |number: Option<f64>| number.map_or_else(|| "none".to_owned(), |number| format!("{number:.1}"));
@@ -84,12 +86,12 @@ pub fn run(update: bool, only: &[String]) -> Result<(), Failure> {
         return Ok(());
     }
     if outside.is_empty() {
-        println!("every path is within {TOLERANCE_PERCENT} % of its baseline");
+        println!("every path is within {TOLERANCE_PERCENT} % of its baseline (persist: {PERSIST_TOLERANCE_PERCENT} %)");
         return Ok(());
     }
     let outside = outside.join(", ");
     Err(format!(
-        "more than {TOLERANCE_PERCENT} % off the baseline, in one direction or the other: {outside}; if that is meant, \
+        "more than {TOLERANCE_PERCENT} % (persist: {PERSIST_TOLERANCE_PERCENT} %) off the baseline, in one direction or the other: {outside}; if that is meant, \
          --update writes what was counted as the baseline"
     )
     .into())
@@ -143,6 +145,11 @@ fn references(said: &str) -> Option<u64> {
 fn version(program: &str) -> Option<String> {
     let output = Command::new(program).arg("--version").output().ok().filter(|output| output.status.success())?;
     String::from_utf8(output.stdout).ok()?.lines().next().map(str::to_owned)
+}
+
+/// How far from its baseline a path may be.
+fn tolerance_percent(path: &str) -> f64 {
+    if path == "persist" { PERSIST_TOLERANCE_PERCENT } else { TOLERANCE_PERCENT }
 }
 
 #[cfg(test)]
