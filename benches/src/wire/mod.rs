@@ -1,10 +1,10 @@
 //! Server and load generator as two processes over QUIC, beside a bare quinn server in the same arrangement: what the
 //! engine and its sessions cost above the transport.
 //!
-//! - [`servers`]: the processes; [`plan`]: what the generator is told and answers.
-//! - [`echo`]: the bare server. It answers and pushes frames of the same size, and does nothing else.
-//! - [`load`]: the generator, the same for both, so that only the server differs.
-//! - [`tables`]: the sizes that are run, and the targets. [`trial`]: one measurement by hand.
+//! - `servers`: the processes; `plan`: what the generator is told and answers.
+//! - `echo`: the bare server. It answers and pushes frames of the same size, and does nothing else.
+//! - `load`: the generator, the same for both, so that only the server differs.
+//! - `tables`: the sizes that are run, and the targets. `trial`: one measurement by hand.
 
 mod echo;
 mod lean;

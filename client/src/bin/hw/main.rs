@@ -2,7 +2,7 @@
 //!
 //! - [`args`]: what may be written; [`failure`]: errors and exit codes; [`output`], [`json`], [`text`]: what is printed.
 //! - [`connect`]: which server, and as whom; [`command`]: what each command does.
-//! - [`replay`]: plays a data set and verifies what arrives; [`sample`]: makes one up; [`bench`]: loads a server and
+//! - [`replay`]: plays a data set and verifies what arrives; [`sample`]: makes one up; [`mod@bench`]: loads a server and
 //!   measures it; [`crowd`]: what they share.
 
 mod args;

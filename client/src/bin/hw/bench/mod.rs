@@ -1,6 +1,6 @@
 //! `hw bench`: loads a running server as a workload file says, measures it, and checks what arrives.
 //!
-//! - [`workload`] reads the file ([`fields`]), [`plan`] makes its choices; [`run`] is what all tasks share;
+//! - [`workload`] reads the file ([`fields`]), [`plan`] makes its choices; [`mod@run`] is what all tasks share;
 //! - [`sender`] sends, by a closed loop or by the clock of an open one ([`pace`]); [`reader`] reads and checks
 //!   ([`order`]);
 //! - [`meter`] counts and measures, [`live`] tells how it goes, [`report`] is the result.
