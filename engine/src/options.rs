@@ -33,8 +33,8 @@ pub struct FanoutThresholds {
     pub costs: Option<FanoutCosts>,
 }
 
-/// What fan-out costs on this machine, for λ·n·H ≤ h·Σμ (λ records a second, n members, μ syncs a second of each). The
-/// defaults were measured by `./x bench amplification`, which prints both for the machine that it runs on.
+/// What fan-out costs on this machine, for λ·n·H ≤ h·Σμ (λ records a second, n members, μ syncs a second of each).
+/// `./x bench amplification` prints H, and h without news, for the machine that it runs on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FanoutCosts {
     /// H: CPU time of appending a record to one more inbox, its share of a persist included, in ns.

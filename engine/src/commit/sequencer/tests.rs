@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use super::*;
-use crate::command::{Caller, Create};
+use crate::command::{Caller, Create, OpenSession, Send};
 use crate::commit::Channels;
 use crate::log::sim::SimDisk;
 use crate::log::{self, LogOptions};
@@ -28,12 +28,16 @@ struct Bench {
 
 impl Bench {
     fn new(limits: Limits) -> Self {
+        Self::with(Options { limits, ..Options::default() })
+    }
+
+    fn with(options: Options) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let store = Store::open(&directory.path().join("index")).unwrap();
         let log_options = LogOptions { segment_bytes_max: 1 << 20, tail_bytes_max: 0 };
         let opened = log::open(Arc::new(SimDisk::new()), log_options, Position::ZERO).unwrap();
         let (input, writer, persister, receivers) = Channels::new().split();
-        let options = Options { limits, create_named_users: true, ..Options::default() };
+        let options = Options { create_named_users: true, ..options };
         let state = State::new(Incarnation::default());
         let (soft, reader, space) = (HashMap::new(), opened.reader, opened.space);
         let shared = Arc::new(Shared::new(options, state, soft, store, reader, space, input, writer, persister));
@@ -123,4 +127,53 @@ fn a_read_mark_that_is_no_advance_reaches_no_device() {
     read.records[0].position = read.records[0].position.next();
     bench.apply(&read);
     assert_eq!(inbox(&bench), before);
+}
+
+/// A burst into a large group fills the groups of records one by one; what delivers to few does not wait for all of it.
+#[test]
+fn what_delivers_to_few_passes_what_has_no_room() {
+    let mut bench = Bench::with(Options { group_entries_max: 6, ..Options::default() });
+    let group = |name: &str, members: &[&str]| {
+        Command::Create(Create {
+            caller: Caller::Service,
+            kind: Kind::Group,
+            conversation: Some(name.into()),
+            owner: None,
+            members: members.iter().map(|member| Arc::from(*member)).collect(),
+            open: false,
+            history: false,
+        })
+    };
+    let open = |user: &str| {
+        let (user, device) = (user.into(), "phone".into());
+        Command::OpenSession(OpenSession { user, device, by_service: false, on_replaced: Box::new(|| {}) })
+    };
+    let mut sessions = Vec::new();
+    for command in [group("many", &["ann", "bob", "cy"]), group("few", &["dan"]), open("ann"), open("dan")] {
+        bench.submit(command).unwrap();
+        let group = bench.build().unwrap();
+        bench.apply(&group);
+        sessions.extend(group.answers.into_iter().filter_map(|(_, reply)| match reply {
+            Reply::Ready(Ok(Outcome::Session(session))) => Some(session),
+            _ => None,
+        }));
+    }
+    let send = |session: SendSession, client_seq: u64, name: &str| {
+        let destination = Destination::Conversation(name.into());
+        let (body, quote, mentions, sent_at_ms) = (name.to_owned().into(), None, Vec::new(), None);
+        Command::Send(Send { session, client_seq, destination, body, quote, mentions, sent_at_ms })
+    };
+    // A message to the many makes four entries, one to the few makes two.
+    for number in 1..=3 {
+        bench.submit(send(sessions[0], number, "many")).unwrap();
+    }
+    bench.submit(send(sessions[1], 1, "few")).unwrap();
+    let mut numbers = Vec::new();
+    for _ in 0..3 {
+        let group = bench.build().unwrap();
+        numbers.push(group.records.iter().map(|record| (record.author, record.client_seq)).collect::<Vec<_>>());
+        bench.apply(&group);
+    }
+    let (ann, dan) = (sessions[0].user, sessions[1].user);
+    assert_eq!(numbers, [vec![(ann, 1), (dan, 1)], vec![(ann, 2)], vec![(ann, 3)]], "each in its sender's order");
 }
