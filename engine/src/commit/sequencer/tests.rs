@@ -168,10 +168,10 @@ fn what_delivers_to_few_passes_what_has_no_room() {
         bench.submit(send(sessions[0], number, "many")).unwrap();
     }
     bench.submit(send(sessions[1], 1, "few")).unwrap();
-    let mut numbers = Vec::new();
-    for _ in 0..3 {
+    let mut numbers: Vec<Vec<(UserId, u64)>> = Vec::new();
+    while numbers.iter().map(Vec::len).sum::<usize>() < 4 {
         let group = bench.build().unwrap();
-        numbers.push(group.records.iter().map(|record| (record.author, record.client_seq)).collect::<Vec<_>>());
+        numbers.push(group.records.iter().map(|record| (record.author, record.client_seq)).collect());
         bench.apply(&group);
     }
     let (ann, dan) = (sessions[0].user, sessions[1].user);
