@@ -20,6 +20,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 /// Most orders that wait for the client's loop; above, callers wait.
 const ORDERS_MAX: usize = 1_024;
+/// Commands that are queued together.
+const COMMANDS_PER_ORDER_MAX: usize = 256;
 
 /// A connection to a server that comes back by itself. Cheap to clone; the last clone's end closes it.
 #[derive(Clone)]
@@ -119,9 +121,8 @@ impl Client {
         if self.inner.config.kind == SessionKind::Read {
             return Err(Error::new(Code::NotAllowed, "the session was opened to read only"));
         }
-        let (reply, queued) = oneshot::channel();
-        self.order(Order::Enqueue { command, reply }).await?;
-        queued.await.unwrap_or_else(|_| Err(self.ended()))
+        let mut queued = self.enqueue_some(vec![command]).await?;
+        queued.pop().unwrap_or_else(|| Err(self.ended()))
     }
 
     /// Queues several commands, in their order, as [`enqueue`](Self::enqueue) would one after the other. Up to 256 at a
@@ -135,18 +136,26 @@ impl Client {
             let refusal = || Err(Error::new(Code::NotAllowed, "the session was opened to read only"));
             return commands.into_iter().map(|_| refusal()).collect();
         }
-        let mut waiting = Vec::new();
-        for command in commands {
-            let (reply, queued) = oneshot::channel();
-            // What could not be handed over is told below, when nobody answers.
-            let _ = self.order(Order::Enqueue { command, reply }).await;
-            waiting.push(queued);
+        let mut commands = commands.into_iter();
+        let mut queued = Vec::new();
+        loop {
+            let some: Vec<Numbered> = commands.by_ref().take(COMMANDS_PER_ORDER_MAX).collect();
+            if some.is_empty() {
+                return queued;
+            }
+            let count = some.len();
+            match self.enqueue_some(some).await {
+                Ok(some) => queued.extend(some),
+                Err(error) => queued.extend((0..count).map(|_| Err(error.clone()))),
+            }
         }
-        let mut queued = Vec::with_capacity(waiting.len());
-        for answer in waiting {
-            queued.push(answer.await.unwrap_or_else(|_| Err(self.ended())));
-        }
-        queued
+    }
+
+    /// An outcome for each command, or why there is none of any.
+    async fn enqueue_some(&self, commands: Vec<Numbered>) -> Result<Vec<Result<Sending, Error>>, Error> {
+        let (reply, queued) = oneshot::channel();
+        self.order(Order::Enqueue { commands, reply }).await?;
+        queued.await.map_err(|_| self.ended())
     }
 
     /// Sends a message and waits for its receipt. Cancelled, it is sent all the same.

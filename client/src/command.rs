@@ -7,7 +7,7 @@ use highwater_proto::wire;
 /// A message's place in this device's queue of unsent commands; known before the server has given it a seq.
 ///
 /// Unique within a store, and never used again there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LocalId(pub u64);
 
 /// Where a message goes.
@@ -30,6 +30,16 @@ pub enum Quote {
     /// An earlier message of this device that may not have been acknowledged yet. It is resolved when this one is first
     /// transmitted; everything behind waits until then. If the quoted one is refused, this one fails with it.
     Local(LocalId),
+}
+
+impl Quote {
+    /// As it goes on the wire: a local one is resolved before transmission.
+    fn seq(self) -> Option<u64> {
+        match self {
+            Quote::Seq(seq) => Some(seq),
+            Quote::None | Quote::Local(_) => None,
+        }
+    }
 }
 
 /// A message to be sent.
@@ -131,6 +141,28 @@ impl Numbered {
             }
     }
 
+    /// As the plain message that it is, in nearly all cases: to be written without being built first.
+    pub(crate) fn as_plain(&self, id: u64, client_seq: u64) -> Option<wire::SendRequest<'_>> {
+        let Numbered::Send(message) = self else { return None };
+        if !message.mentions.is_empty() {
+            return None;
+        }
+        let (to, conversation) = match &message.recipient {
+            Recipient::User(user) => (user.as_str(), ""),
+            Recipient::Conversation(conversation) => ("", conversation.as_str()),
+        };
+        let quote = message.quote.seq();
+        Some(wire::SendRequest {
+            id,
+            client_seq,
+            to,
+            conversation,
+            body: &message.body,
+            quote,
+            sent_at_ms: message.sent_at_ms,
+        })
+    }
+
     /// As it goes on the wire under `client_seq`. A local quote is left out: it is resolved before transmission.
     pub(crate) fn to_call(&self, client_seq: u64) -> wire::request::Call {
         match self {
@@ -139,16 +171,12 @@ impl Numbered {
                     Recipient::User(user) => (user.clone(), String::new()),
                     Recipient::Conversation(conversation) => (String::new(), conversation.clone()),
                 };
-                let quote = match message.quote {
-                    Quote::Seq(seq) => Some(seq),
-                    Quote::None | Quote::Local(_) => None,
-                };
                 wire::request::Call::Send(wire::Send {
                     client_seq,
                     to,
                     conversation,
                     body: message.body.clone(),
-                    quote,
+                    quote: message.quote.seq(),
                     mentions: message.mentions.clone(),
                     sent_at_ms: message.sent_at_ms,
                 })

@@ -12,7 +12,8 @@ use crate::command::{LocalId, Numbered};
 use crate::model::Receipt;
 use crate::store::{QueueChange, Queued};
 use highwater_proto::error::{Code, Error};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// How many acknowledged messages can still be quoted by their local id.
@@ -30,7 +31,9 @@ pub(crate) struct Outgoing {
     entries_max: usize,
     bytes_max: usize,
     /// Seqs of the last acknowledged messages, for quotes.
-    acknowledged: BTreeMap<LocalId, u64>,
+    acknowledged: VecDeque<(LocalId, u64)>,
+    /// The newest message that a queued one has ever quoted: none above it has to be looked for.
+    quoted_max: LocalId,
     session: Option<Window>,
     /// Why the server takes nothing for now.
     held_up: Option<Error>,
@@ -63,7 +66,7 @@ struct Window {
 pub(crate) struct Transmission {
     pub(crate) local: LocalId,
     pub(crate) number: u64,
-    pub(crate) command: Numbered,
+    pub(crate) command: Arc<Numbered>,
 }
 
 /// What an answer means for the session.
@@ -120,7 +123,8 @@ impl Outgoing {
             bytes: 0,
             entries_max,
             bytes_max,
-            acknowledged: BTreeMap::new(),
+            acknowledged: VecDeque::new(),
+            quoted_max: LocalId(0),
             session: None,
             held_up: None,
             changes: Vec::new(),
@@ -135,6 +139,7 @@ impl Outgoing {
         for queued in kept {
             self.bytes += queued.command.weight_bytes();
             self.next_local = self.next_local.max(LocalId(queued.local.0 + 1));
+            self.quoted_max = self.quoted_max.max(queued.command.quoted().unwrap_or_default());
             self.entries.push_back(Entry { queued, in_flight: false });
         }
     }
@@ -158,12 +163,13 @@ impl Outgoing {
         if let Some(quoted) = command.quoted()
             && !self.entries.iter().any(|entry| entry.queued.local == quoted)
         {
-            let Some(seq) = self.acknowledged.get(&quoted) else {
+            let seq = self.acknowledged.iter().rev().find(|(local, _)| *local == quoted).map(|(_, seq)| *seq);
+            let Some(seq) = seq else {
                 let message =
                     format!("local message {} is neither waiting nor just acknowledged; quote a seq", quoted.0);
                 return Err(Error::new(Code::InvalidArgument, message));
             };
-            command.resolve_quote(*seq);
+            command.resolve_quote(seq);
         }
         if self.entries.len() >= self.entries_max {
             let held = format!("{} commands wait to be sent", self.entries.len());
@@ -177,7 +183,8 @@ impl Outgoing {
         self.bytes = bytes;
         let local = self.next_local;
         self.next_local = LocalId(local.0 + 1);
-        let queued = Queued { local, number: None, command };
+        self.quoted_max = self.quoted_max.max(command.quoted().unwrap_or_default());
+        let queued = Queued { local, number: None, command: Arc::new(command) };
         self.changes.push(QueueChange::Add(queued.clone()));
         self.entries.push_back(Entry { queued, in_flight: false });
         Ok(local)
@@ -336,10 +343,11 @@ impl Outgoing {
     fn finish(&mut self, index: usize, result: Result<Receipt, Error>) {
         let Some(entry) = self.entries.remove(index) else { return };
         let local = entry.queued.local;
-        self.leave(entry, result.clone());
-        let error = match result {
-            Ok(receipt) => return self.resolve_quotes(local, receipt.seq),
-            Err(error) => quoted_failed(&error),
+        let outcome = result.as_ref().map(|receipt| receipt.seq).map_err(quoted_failed);
+        self.leave(entry, result);
+        let error = match outcome {
+            Ok(seq) => return self.resolve_quotes(local, seq),
+            Err(error) => error,
         };
         let mut refused = vec![local];
         while let Some(local) = refused.pop() {
@@ -359,16 +367,18 @@ impl Outgoing {
 
     /// A message was accepted with this seq: whatever quotes it may go out, and will after a restart, too.
     fn resolve_quotes(&mut self, quoted: LocalId, seq: u64) {
-        for Entry { queued, .. } in &mut self.entries {
-            if queued.command.quoted() == Some(quoted) {
-                queued.command.resolve_quote(seq);
-                self.changes.push(QueueChange::Quote { local: queued.local, seq });
+        if quoted <= self.quoted_max {
+            for Entry { queued, .. } in &mut self.entries {
+                if queued.command.quoted() == Some(quoted) {
+                    Arc::make_mut(&mut queued.command).resolve_quote(seq);
+                    self.changes.push(QueueChange::Quote { local: queued.local, seq });
+                }
             }
         }
-        self.acknowledged.insert(quoted, seq);
-        if self.acknowledged.len() > ACKNOWLEDGED_KEPT {
-            self.acknowledged.pop_first();
+        if self.acknowledged.len() >= ACKNOWLEDGED_KEPT {
+            self.acknowledged.pop_front();
         }
+        self.acknowledged.push_back((quoted, seq));
     }
 }
 

@@ -2,14 +2,14 @@
 
 use super::desk::tell;
 use super::{CallOutcome, DeltaStream, Ticket};
-use crate::command::LocalId;
+use crate::command::{LocalId, Numbered};
 use crate::model::Receipt;
 use bytes::{Bytes, BytesMut};
 use highwater_proto::error::{Code, Error};
 use highwater_proto::wire::request::Call;
 use highwater_proto::wire::response::Outcome;
-use highwater_proto::wire::{self, ClientFrame, client_frame, encode_frame};
-use std::collections::HashMap;
+use highwater_proto::wire::{self, ClientFrame, FrameError, client_frame, encode_frame};
+use rustc_hash::FxHashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::oneshot;
@@ -39,7 +39,7 @@ struct Subscribing {
 pub(super) struct Board {
     /// Frames for the next write.
     pub(super) out: BytesMut,
-    waiting: HashMap<u64, Waiting>,
+    waiting: FxHashMap<u64, Waiting>,
     next_id: u64,
     in_flight_max: usize,
     subscribing: Subscribing,
@@ -52,7 +52,7 @@ impl Board {
     pub(super) fn new(in_flight_max: u32) -> Self {
         Self {
             out: BytesMut::new(),
-            waiting: HashMap::new(),
+            waiting: FxHashMap::default(),
             next_id: 1,
             in_flight_max: in_flight_max.max(1) as usize,
             subscribing: Subscribing::default(),
@@ -78,15 +78,19 @@ impl Board {
     }
 
     fn push(&mut self, body: client_frame::Body) -> Result<(), Error> {
-        encode_frame(&ClientFrame { body: Some(body) }, &mut self.out).map_err(|error| {
-            let (code, message) = (Code::InvalidArgument, format!("the command does not fit the wire: {error}"));
-            Error::new(code, message)
-        })
+        encode_frame(&ClientFrame { body: Some(body) }, &mut self.out).map_err(|error| does_not_fit(&error))
     }
 
     /// Puts a numbered command on the wire.
-    pub(super) fn transmit(&mut self, local: LocalId, call: Call) -> Result<(), Error> {
-        let id = self.request(call)?;
+    pub(super) fn transmit(&mut self, local: LocalId, number: u64, command: &Numbered) -> Result<(), Error> {
+        let id = match command.as_plain(self.next_id, number) {
+            Some(send) => {
+                send.encode(&mut self.out).map_err(|error| does_not_fit(&error))?;
+                self.next_id += 1;
+                send.id
+            }
+            None => self.request(command.to_call(number))?,
+        };
         self.waiting.insert(id, Waiting::Numbered(local));
         Ok(())
     }
@@ -130,12 +134,23 @@ impl Board {
         self.push(client_frame::Body::Token(wire::Token { token }))
     }
 
+    /// Whose receipt it is.
+    ///
+    /// # Errors
+    /// `protocol` if nobody asked for it, or something else was asked.
+    pub(super) fn receipt(&mut self, id: u64) -> Result<LocalId, Error> {
+        match self.waiting.remove(&id) {
+            Some(Waiting::Numbered(local)) => Ok(local),
+            Some(_) => Err(violation("is of another kind than the question")),
+            None => Err(violation("has an id that was not asked")),
+        }
+    }
+
     /// Passes an answer on; one for a numbered command is given back.
     ///
     /// # Errors
     /// `protocol` if nobody asked for it, or it answers something else.
     pub(super) fn answer(&mut self, response: wire::Response) -> Result<Option<Answer>, Error> {
-        let violation = |what: &str| Error::new(Code::Protocol, format!("the server's answer {what}"));
         let waiting = self.waiting.remove(&response.id).ok_or_else(|| violation("has an id that was not asked"))?;
         let outcome = response.outcome.ok_or_else(|| violation("is empty"))?;
         match (waiting, outcome) {
@@ -190,4 +205,12 @@ impl Board {
             tell(reply, Err(Error::new(Code::Unreachable, "the connection broke off")));
         }
     }
+}
+
+fn violation(what: &str) -> Error {
+    Error::new(Code::Protocol, format!("the server's answer {what}"))
+}
+
+fn does_not_fit(error: &FrameError) -> Error {
+    Error::new(Code::InvalidArgument, format!("the command does not fit the wire: {error}"))
 }

@@ -12,7 +12,8 @@ use highwater_proto::error::{Code, Error};
 use highwater_proto::id::{Incarnation, check_name};
 use highwater_proto::limits::{BODY_BYTES_CONFIGURABLE_MAX, MENTIONS_MAX};
 use highwater_proto::wire;
-use std::collections::{HashMap, VecDeque};
+use rustc_hash::FxHashMap;
+use std::collections::VecDeque;
 use tokio::sync::{oneshot, watch};
 
 /// Commands without a number that wait at a time.
@@ -33,10 +34,10 @@ pub(super) struct Desk {
     pub(super) body_bytes_max: u64,
     /// `None` while a thread for blocking work has it.
     store: Option<Box<dyn OutgoingStore>>,
-    receipts: HashMap<LocalId, oneshot::Sender<Result<Receipt, Error>>>,
+    receipts: FxHashMap<LocalId, oneshot::Sender<Result<Receipt, Error>>>,
     unsent: Vec<(Numbered, Sending)>,
     /// Told once what they did is durable.
-    queued: Vec<(oneshot::Sender<Result<Sending, Error>>, Sending)>,
+    queued: Vec<(oneshot::Sender<Vec<Result<Sending, Error>>>, Vec<Result<Sending, Error>>)>,
     withdrawn: Vec<oneshot::Sender<Result<bool, Error>>>,
     flushing: Vec<oneshot::Sender<Result<(), Error>>>,
     held_up: watch::Sender<Option<Error>>,
@@ -63,7 +64,7 @@ impl Desk {
             calls: VecDeque::new(),
             body_bytes_max: BODY_BYTES_CONFIGURABLE_MAX as u64,
             store: Some(store),
-            receipts: HashMap::new(),
+            receipts: FxHashMap::default(),
             unsent: Vec::new(),
             queued: Vec::new(),
             withdrawn: Vec::new(),
@@ -79,14 +80,17 @@ impl Desk {
         for queued in kept {
             let (sender, receipt) = oneshot::channel();
             self.receipts.insert(queued.local, sender);
-            self.unsent.push((queued.command.clone(), Sending::new(queued.local, receipt)));
+            self.unsent.push((Numbered::clone(&queued.command), Sending::new(queued.local, receipt)));
         }
     }
 
     /// Carries an order out as far as it needs no session; gives back what does.
     pub(super) fn take(&mut self, order: Order) -> Option<Connected> {
         match order {
-            Order::Enqueue { command, reply } => self.enqueue(command, reply),
+            Order::Enqueue { commands, reply } => {
+                let queued = commands.into_iter().map(|command| self.enqueue(command)).collect();
+                self.queued.push((reply, queued));
+            }
             Order::Unsent { reply } => tell(reply, std::mem::take(&mut self.unsent)),
             Order::Withdraw { local, reply } => match self.outgoing.withdraw(local) {
                 true => self.withdrawn.push(reply),
@@ -117,15 +121,12 @@ impl Desk {
         self.calls.push_back(ticket);
     }
 
-    fn enqueue(&mut self, command: Numbered, reply: oneshot::Sender<Result<Sending, Error>>) {
-        match check(&command, self.body_bytes_max).and_then(|()| self.outgoing.enqueue(command)) {
-            Ok(local) => {
-                let (sender, receipt) = oneshot::channel();
-                self.receipts.insert(local, sender);
-                self.queued.push((reply, Sending::new(local, receipt)));
-            }
-            Err(error) => tell(reply, Err(error)),
-        }
+    fn enqueue(&mut self, command: Numbered) -> Result<Sending, Error> {
+        check(&command, self.body_bytes_max)?;
+        let local = self.outgoing.enqueue(command)?;
+        let (sender, receipt) = oneshot::channel();
+        self.receipts.insert(local, sender);
+        Ok(Sending::new(local, receipt))
     }
 
     /// A session with a server of this incarnation began.
@@ -145,8 +146,8 @@ impl Desk {
         if !changes.is_empty() {
             self.store_changes(changes).await?;
         }
-        for (reply, sending) in self.queued.drain(..) {
-            tell(reply, Ok(sending));
+        for (reply, queued) in self.queued.drain(..) {
+            tell(reply, queued);
         }
         for reply in self.withdrawn.drain(..) {
             tell(reply, Ok(true));
@@ -175,8 +176,8 @@ impl Desk {
     async fn store_changes(&mut self, changes: Vec<QueueChange>) -> Result<(), Error> {
         let stored = self.with_store(move |store| store.apply(&changes)).await;
         if let Err(error) = &stored {
-            for (reply, _) in self.queued.drain(..) {
-                tell(reply, Err(error.clone()));
+            for (reply, queued) in self.queued.drain(..) {
+                tell(reply, queued.into_iter().map(|queued| queued.and(Err(error.clone()))).collect());
             }
             for reply in self.withdrawn.drain(..) {
                 tell(reply, Err(error.clone()));

@@ -33,8 +33,8 @@ const ORDERS_PER_TURN_MAX: usize = 256;
 
 /// What the handles ask of the loop.
 pub(crate) enum Order {
-    /// Queue a numbered command.
-    Enqueue { command: Numbered, reply: oneshot::Sender<Result<Sending, Error>> },
+    /// Queue numbered commands, one after the other.
+    Enqueue { commands: Vec<Numbered>, reply: oneshot::Sender<Vec<Result<Sending, Error>>> },
     /// Hand over what an earlier run left.
     Unsent { reply: oneshot::Sender<Vec<(Numbered, Sending)>> },
     /// Take a command out of the queue.

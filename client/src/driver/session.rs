@@ -2,11 +2,13 @@
 
 use super::board::Board;
 use super::desk::Connected;
-use super::streams::{INCOMING_MAX, Incoming, accept, read, write};
+use super::streams::{Frame, INCOMING_MAX, Incoming, accept, read, write};
 use super::{CLOSE_TIMEOUT, Driver, Ended, ORDERS_PER_TURN_MAX, Order, refuse_subscription};
 use crate::builder::{Config, TokenSource};
+use crate::command::LocalId;
 use crate::link::{Link, Opened, TOKEN_TIMEOUT};
-use crate::outgoing::Verdict;
+use crate::model::Receipt;
+use crate::outgoing::{Transmission, Verdict};
 use crate::state::ConnectionState;
 use bytes::Bytes;
 use highwater_proto::error::{Code, Error};
@@ -104,9 +106,9 @@ impl Driver {
         };
         self.desk.settle().await.map_err(Ended::Failed)?;
         for transmission in transmissions {
-            let call = transmission.command.to_call(transmission.number);
-            if let Err(error) = board.transmit(transmission.local, call) {
-                let verdict = self.desk.outgoing.answered(transmission.local, Err(error), Instant::now());
+            let Transmission { local, number, command } = transmission;
+            if let Err(error) = board.transmit(local, number, &command) {
+                let verdict = self.desk.outgoing.answered(local, Err(error), Instant::now());
                 if let Verdict::EndSession(error) = verdict {
                     return Ok(Err(error));
                 }
@@ -150,7 +152,13 @@ impl Driver {
 
     fn take_incoming(&mut self, incoming: Incoming, board: &mut Board) -> Result<(), Error> {
         match incoming {
-            Incoming::Frames(frames) => frames.into_iter().try_for_each(|frame| self.take_frame(frame, board)),
+            Incoming::Frames(frames) => {
+                let now = Instant::now();
+                frames.into_iter().try_for_each(|frame| match frame {
+                    Frame::Receipt(id, receipt) => self.take_answer(board.receipt(id)?, Ok(receipt), now),
+                    Frame::Other(frame) => self.take_frame(*frame, board, now),
+                })
+            }
             Incoming::Stream(id, stream) => {
                 board.arrived(id, stream);
                 Ok(())
@@ -159,19 +167,23 @@ impl Driver {
         }
     }
 
-    fn take_frame(&mut self, frame: ServerFrame, board: &mut Board) -> Result<(), Error> {
+    fn take_frame(&mut self, frame: ServerFrame, board: &mut Board, now: Instant) -> Result<(), Error> {
         let violation = |what: &str| Err(Error::new(Code::Protocol, what));
         match frame.body {
             Some(server_frame::Body::Response(response)) => {
                 let Some((local, answer)) = board.answer(response)? else { return Ok(()) };
-                match self.desk.outgoing.answered(local, answer, Instant::now()) {
-                    Verdict::Continue => Ok(()),
-                    Verdict::EndSession(error) => Err(error),
-                }
+                self.take_answer(local, answer, now)
             }
             Some(server_frame::Body::Goodbye(failure)) => Err(failure.into()),
             Some(server_frame::Body::Welcome(_)) => violation("the server welcomed twice"),
             None => violation("the server sent an empty frame"),
+        }
+    }
+
+    fn take_answer(&mut self, local: LocalId, answer: Result<Receipt, Error>, now: Instant) -> Result<(), Error> {
+        match self.desk.outgoing.answered(local, answer, now) {
+            Verdict::Continue => Ok(()),
+            Verdict::EndSession(error) => Err(error),
         }
     }
 }

@@ -1,9 +1,10 @@
 //! The tasks at the edges of one connection, and the stream of deltas as its reader holds it.
 
 use crate::link::{READ_BYTES, broken, read_failed, write_failed};
+use crate::model::Receipt;
 use bytes::Bytes;
 use highwater_proto::error::{Code, Error};
-use highwater_proto::wire::{Delta, FrameReader, ServerFrame, Subscribed};
+use highwater_proto::wire::{Delta, FrameError, FrameReader, ReceiptFrame, ServerFrame, Subscribed};
 use quinn::{Connection, RecvStream, SendStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,11 +19,29 @@ const STREAM_NAME_TIMEOUT: Duration = Duration::from_secs(10);
 /// What comes in on a connection.
 pub(super) enum Incoming {
     /// Frames of the command stream, in order.
-    Frames(Vec<ServerFrame>),
+    Frames(Vec<Frame>),
     /// A delta stream and the subscription it is for.
     Stream(u64, DeltaStream),
     /// Nothing more will come.
     Failed(Error),
+}
+
+/// A frame of the command stream.
+pub(super) enum Frame {
+    /// The receipt for the request with this id.
+    Receipt(u64, Receipt),
+    /// Any other.
+    Other(Box<ServerFrame>),
+}
+
+/// The next frame, if all of it has come in.
+fn next(reader: &mut FrameReader) -> Result<Option<Frame>, FrameError> {
+    let receipt = reader.peek()?.and_then(ReceiptFrame::parse).map(|frame| Frame::Receipt(frame.id, frame.into()));
+    if receipt.is_some() {
+        reader.skip();
+        return Ok(receipt);
+    }
+    Ok(reader.next()?.map(|frame| Frame::Other(Box::new(frame))))
 }
 
 /// Takes the command stream apart until it ends.
@@ -30,7 +49,7 @@ pub(super) async fn read(mut recv: RecvStream, mut reader: FrameReader, inbox: m
     let failure = loop {
         let mut frames = Vec::new();
         let broken = loop {
-            match reader.next() {
+            match next(&mut reader) {
                 Ok(Some(frame)) => frames.push(frame),
                 Ok(None) => break None,
                 Err(error) => break Some(Error::from(error)),

@@ -24,7 +24,7 @@ impl Disk {
                     self.rows.push(queued);
                 }
                 QueueChange::Number { local, number } => self.row(local).number = number,
-                QueueChange::Quote { local, seq } => self.row(local).command.resolve_quote(seq),
+                QueueChange::Quote { local, seq } => Arc::make_mut(&mut self.row(local).command).resolve_quote(seq),
                 QueueChange::Remove(local) => self.rows.retain(|row| row.local != local),
             }
         }
@@ -62,7 +62,7 @@ impl Server {
         };
         if let Some(held) = self.accepted.get(*number as usize - 1) {
             let conflict = Error::new(Code::Conflict, "the number holds something else");
-            return if held == command { Ok(receipt(true)) } else { Err(conflict) };
+            return if *held == **command { Ok(receipt(true)) } else { Err(conflict) };
         }
         if *number > self.last() + 1 {
             return Err(Error::out_of_order(*number, self.last() + 1));
@@ -70,7 +70,7 @@ impl Server {
         if body(command).starts_with('-') {
             return Err(Error::new(Code::NotAllowed, "refused"));
         }
-        self.accepted.push(command.clone());
+        self.accepted.push(Numbered::clone(command));
         Ok(receipt(false))
     }
 }
@@ -316,8 +316,8 @@ fn a_quote_waits_for_its_message_and_falls_with_it() {
     world.deliver(&sent);
     let sent = world.transmit(256);
     let resolved = Message::to_conversation("room", "b").quote(Quote::Seq(101));
-    assert_eq!(sent[0].command, Numbered::Send(resolved.clone()));
-    assert_eq!(world.disk.rows[0].command, Numbered::Send(resolved), "after a restart, too");
+    assert_eq!(*sent[0].command, Numbered::Send(resolved.clone()));
+    assert_eq!(*world.disk.rows[0].command, Numbered::Send(resolved), "after a restart, too");
     world.deliver(&sent);
     world.enqueue(quoting("later", quoted));
     world.drain();
@@ -339,10 +339,10 @@ fn a_quote_waits_for_its_message_and_falls_with_it() {
 fn what_is_found_at_the_welcome_goes_before_what_was_known() {
     let mut world = World::new();
     world.server.accepted.push(message("a"));
-    world.disk.rows = vec![Queued { local: LocalId(2), number: None, command: quoting("b", LocalId(1)) }];
+    world.disk.rows = vec![Queued { local: LocalId(2), number: None, command: quoting("b", LocalId(1)).into() }];
     world.restart();
     world.bodies = HashMap::from([(LocalId(1), "a".to_owned()), (LocalId(2), "b".to_owned())]);
-    let found = Queued { local: LocalId(1), number: Some(1), command: message("a") };
+    let found = Queued { local: LocalId(1), number: Some(1), command: message("a").into() };
     world.disk.rows.push(found.clone());
     world.queue.connected(1, vec![found]);
     world.drain();

@@ -14,6 +14,7 @@ use highwater_proto::id::Incarnation;
 pub use memory::{MemoryCheckpoints, MemoryOutgoing};
 #[cfg(feature = "sqlite")]
 pub use sqlite::{SqliteCheckpoints, SqliteOutgoing, StateDir};
+use std::sync::Arc;
 
 /// How far a device has got. The bytes are the server's and opaque; the position tells whether a delta follows on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,8 +53,8 @@ pub struct Queued {
     pub local: LocalId,
     /// The number under which it was first transmitted, or is about to be; `None`: never was.
     pub number: Option<u64>,
-    /// What it asks for.
-    pub command: Numbered,
+    /// What it asks for; shared with the client's own queue.
+    pub command: Arc<Numbered>,
 }
 
 /// A change of the queue of unsent commands.

@@ -9,9 +9,11 @@
 
 mod command;
 mod delta;
+mod fields;
 mod framing;
 mod prepared;
 mod question;
+mod receipt;
 mod send;
 mod session;
 
@@ -21,10 +23,11 @@ pub use command::{
 };
 pub use delta::{Conversation, Delta, Gap, Range, Record, Reset, kind};
 pub use framing::{FrameError, FrameReader, encode_frame};
-pub use prepared::{PreparedDelta, PreparedRecord, ReceiptFrame};
+pub use prepared::{PreparedDelta, PreparedRecord};
 pub use question::{
     Answer, ConversationsQuery, Device, DevicesQuery, HistoryQuery, Member, MembersQuery, Query, query,
 };
+pub use receipt::ReceiptFrame;
 pub use send::SendRequest;
 pub use session::{Ack, ClientFrame, Failure, Hello, ServerFrame, Token, Welcome, client_frame, server_frame};
 

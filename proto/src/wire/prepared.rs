@@ -1,86 +1,17 @@
-//! Messages that are sent most, encoded without being built first.
+//! Deltas whose records are encoded once, for everybody who gets them.
 //!
-//! A receipt answers every message sent, and one record goes to every member's devices: building the general messages of
-//! this module would allocate and copy names for each. What stands here writes the same bytes, and the tests hold it
-//! to that.
+//! One record goes to every member's devices: building the general message would allocate and copy names for each. What
+//! stands here writes the same bytes, and the tests hold it to that.
 
 use super::delta::{Delta, Record};
+use super::fields::{nested_len, put_nested};
 use super::framing::FrameError;
 use crate::limits::WIRE_FRAME_BYTES_MAX;
 use bytes::{BufMut, Bytes, BytesMut};
 use prost::Message;
-use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint, key_len};
 
-/// The field of a server's frame that holds a response.
-const RESPONSE: u32 = 2;
-/// The field of a response that holds a receipt.
-const RECEIPT: u32 = 3;
 /// The field of a delta that holds records.
 const RECORDS: u32 = 5;
-
-/// A frame that answers a request with a receipt: see [`super::Receipt`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ReceiptFrame<'a> {
-    /// The request's id.
-    pub id: u64,
-    /// The conversation's id.
-    pub conversation: &'a str,
-    /// The record's seq.
-    pub seq: u64,
-    /// The record's position.
-    pub position: u64,
-    /// When it was sequenced, in ms since 1970.
-    pub time_ms: u64,
-    /// The number it was accepted under.
-    pub client_seq: u64,
-    /// Whether it had been accepted before.
-    pub repeated: bool,
-}
-
-impl ReceiptFrame<'_> {
-    /// Appends the frame.
-    pub fn encode(&self, out: &mut impl BufMut) {
-        let numbers = [(2, self.seq), (3, self.position), (4, self.time_ms), (5, self.client_seq)];
-        let name = match self.conversation.len() {
-            0 => 0,
-            length => key_len(1) + encoded_len_varint(length as u64) + length,
-        };
-        let repeated = u64::from(self.repeated);
-        let receipt =
-            name + numbers.iter().map(|(tag, value)| number_len(*tag, *value)).sum::<usize>() + number_len(6, repeated);
-        let response = number_len(1, self.id) + nested_len(RECEIPT, receipt);
-        out.put_u32_le(nested_len(RESPONSE, response) as u32);
-        nested(RESPONSE, response, out);
-        number(1, self.id, out);
-        nested(RECEIPT, receipt, out);
-        if name > 0 {
-            nested(1, self.conversation.len(), out);
-            out.put_slice(self.conversation.as_bytes());
-        }
-        numbers.iter().for_each(|(tag, value)| number(*tag, *value, out));
-        number(6, repeated, out);
-    }
-}
-
-fn number_len(tag: u32, value: u64) -> usize {
-    if value == 0 { 0 } else { key_len(tag) + encoded_len_varint(value) }
-}
-
-fn number(tag: u32, value: u64, out: &mut impl BufMut) {
-    if value != 0 {
-        encode_key(tag, WireType::Varint, out);
-        encode_varint(value, out);
-    }
-}
-
-fn nested_len(tag: u32, length: usize) -> usize {
-    key_len(tag) + encoded_len_varint(length as u64) + length
-}
-
-fn nested(tag: u32, length: usize, out: &mut impl BufMut) {
-    encode_key(tag, WireType::LengthDelimited, out);
-    encode_varint(length as u64, out);
-}
 
 /// A record as it stands in a delta, encoded once for everybody who gets it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -91,7 +22,7 @@ impl PreparedRecord {
     pub fn new(record: &Record) -> Self {
         let length = record.encoded_len();
         let mut bytes = BytesMut::with_capacity(nested_len(RECORDS, length));
-        nested(RECORDS, length, &mut bytes);
+        put_nested(RECORDS, length, &mut bytes);
         record.encode_raw(&mut bytes);
         Self(bytes.freeze())
     }
@@ -165,7 +96,7 @@ impl PreparedDelta {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::{Conversation, Gap, Receipt, Reset, Response, ServerFrame, encode_frame, response, server_frame};
+    use crate::wire::{Conversation, Gap, Reset, encode_frame};
     use proptest::prelude::*;
 
     fn built(message: &impl Message) -> Vec<u8> {
@@ -215,19 +146,6 @@ mod tests {
     }
 
     proptest! {
-        #[test]
-        fn a_receipt_is_what_the_general_message_says(
-            id: u64, conversation in ".{0,70}", seq: u64, position: u64, client_seq in 0..3_u64, repeated: bool,
-        ) {
-            let time_ms = 1_800_000_000_000;
-            let mut out = Vec::new();
-            ReceiptFrame { id, conversation: &conversation, seq, position, time_ms, client_seq, repeated }
-                .encode(&mut out);
-            let receipt = Receipt { conversation, seq, position, time_ms, client_seq, repeated };
-            let response = Response { id, outcome: Some(response::Outcome::Receipt(receipt)) };
-            prop_assert_eq!(out, built(&ServerFrame { body: Some(server_frame::Body::Response(response)) }));
-        }
-
         #[test]
         fn a_delta_is_what_the_general_message_says(mut delta in delta()) {
             let whole = built(&delta);

@@ -1,12 +1,16 @@
-//! A request to send, read where it lies.
+//! A request to send, read and written where it lies.
 //!
-//! Nearly all that a server receives are plain messages. Decoding one as a general frame allocates for the frame, the
+//! Nearly all that a server receives are plain messages. Handling one as a general frame allocates for the frame, the
 //! names and the body; what stands here borrows all of it. Whatever is not such a message, or not in the usual form, is
 //! left to the general way, so that there is one judge of what is malformed; the tests hold both to the same answer.
 
 use super::Send;
-use bytes::{Buf, Bytes};
-use prost::encoding::{WireType, decode_key, decode_varint};
+use super::fields::{
+    Value, bytes_len, each, nested_len, number_len, only, optional_len, put_bytes, put_nested, put_number, put_optional,
+};
+use super::framing::FrameError;
+use crate::limits::WIRE_FRAME_BYTES_MAX;
+use bytes::{BufMut, Bytes};
 
 /// The field of a client's frame that holds a request.
 const REQUEST: u32 = 2;
@@ -37,12 +41,11 @@ impl<'a> SendRequest<'a> {
     pub fn parse(frame: &'a [u8]) -> Option<Self> {
         let mut found = Self::default();
         let mut message = None;
-        let Field { tag: REQUEST, value: Value::Bytes(request) } = only(frame)? else { return None };
-        each(request, |field| {
-            match field {
-                Field { tag: 1, value: Value::Number(id) } => found.id = id,
+        each(only(REQUEST, frame)?, |field| {
+            match (field.tag, field.value) {
+                (1, Value::Number(id)) => found.id = id,
                 // Twice, the two would be merged into one.
-                Field { tag: SEND, value: Value::Bytes(send) } if message.is_none() => message = Some(send),
+                (SEND, Value::Bytes(send)) if message.is_none() => message = Some(send),
                 _ => return None,
             }
             Some(())
@@ -62,6 +65,33 @@ impl<'a> SendRequest<'a> {
         Some(found)
     }
 
+    /// Appends the frame, its length before it.
+    ///
+    /// # Errors
+    /// As [`encode_frame`](super::encode_frame): it is too long, and `out` is as it was.
+    pub fn encode(&self, out: &mut impl BufMut) -> Result<(), FrameError> {
+        let (to, conversation) = (self.to.as_bytes(), self.conversation.as_bytes());
+        let names = bytes_len(2, to) + bytes_len(3, conversation);
+        let times = optional_len(5, self.quote) + optional_len(7, self.sent_at_ms);
+        let send = number_len(1, self.client_seq) + names + bytes_len(4, self.body) + times;
+        let request = number_len(1, self.id) + nested_len(SEND, send);
+        let length = nested_len(REQUEST, request);
+        if length > WIRE_FRAME_BYTES_MAX {
+            return Err(FrameError::TooLong { length, bytes_max: WIRE_FRAME_BYTES_MAX });
+        }
+        out.put_u32_le(length as u32);
+        put_nested(REQUEST, request, out);
+        put_number(1, self.id, out);
+        put_nested(SEND, send, out);
+        put_number(1, self.client_seq, out);
+        put_bytes(2, to, out);
+        put_bytes(3, conversation, out);
+        put_bytes(4, self.body, out);
+        put_optional(5, self.quote, out);
+        put_optional(7, self.sent_at_ms, out);
+        Ok(())
+    }
+
     /// The general message.
     pub fn to_send(self) -> Send {
         Send {
@@ -74,47 +104,6 @@ impl<'a> SendRequest<'a> {
             sent_at_ms: self.sent_at_ms,
         }
     }
-}
-
-/// A field of a message.
-struct Field<'a> {
-    tag: u32,
-    value: Value<'a>,
-}
-
-enum Value<'a> {
-    Number(u64),
-    Bytes(&'a [u8]),
-}
-
-/// The next field; `None` if it is malformed or of another type.
-fn next<'a>(bytes: &mut &'a [u8]) -> Option<Field<'a>> {
-    let (tag, wire_type) = decode_key(bytes).ok()?;
-    let number = decode_varint(bytes).ok()?;
-    let value = match wire_type {
-        WireType::Varint => Value::Number(number),
-        WireType::LengthDelimited => {
-            let value = bytes.get(..usize::try_from(number).ok()?)?;
-            bytes.advance(value.len());
-            Value::Bytes(value)
-        }
-        _ => return None,
-    };
-    Some(Field { tag, value })
-}
-
-/// The field of a message that has one.
-fn only(mut bytes: &[u8]) -> Option<Field<'_>> {
-    let field = next(&mut bytes)?;
-    bytes.is_empty().then_some(field)
-}
-
-/// Gives every field of a message, until one is not taken.
-fn each<'a>(mut bytes: &'a [u8], mut take: impl FnMut(Field<'a>) -> Option<()>) -> Option<()> {
-    while !bytes.is_empty() {
-        take(next(&mut bytes)?)?;
-    }
-    Some(())
 }
 
 #[cfg(test)]
@@ -153,10 +142,14 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_message_is_read_as_the_general_way_reads_it(id: u64, send in send()) {
+        fn a_message_is_read_and_written_as_the_general_way_does_it(id: u64, send in send()) {
             let bytes = frame(id, Call::Send(send.clone()));
             let found = SendRequest::parse(&bytes).expect("it is a plain message");
             prop_assert_eq!((found.id, found.to_send()), (id, send));
+            let mut written = Vec::new();
+            found.encode(&mut written).expect("it is short");
+            prop_assert_eq!(&written[..4], (bytes.len() as u32).to_le_bytes());
+            prop_assert_eq!(&written[4..], bytes);
         }
 
         #[test]
@@ -172,6 +165,14 @@ mod tests {
                 prop_assert_eq!(Some((found.id, Call::Send(found.to_send()))), general(&bytes));
             }
         }
+    }
+
+    #[test]
+    fn a_message_that_is_too_long_is_refused_and_nothing_is_written() {
+        let body = vec![0; WIRE_FRAME_BYTES_MAX];
+        let mut out = Vec::new();
+        let refused = SendRequest { body: &body, ..SendRequest::default() }.encode(&mut out);
+        assert!(matches!(refused, Err(FrameError::TooLong { .. })) && out.is_empty());
     }
 
     #[test]

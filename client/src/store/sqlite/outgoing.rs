@@ -14,6 +14,7 @@ use highwater_proto::wire::request::Call;
 use highwater_proto::wire::{FrameReader, Request, encode_frame};
 use rusqlite::{Row, Transaction, params};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 const VERSION: i32 = 1;
 /// `command`: a wire request of number 0. `quote_local`: the quoted local id until it is resolved. `incarnation`: where
@@ -80,7 +81,7 @@ impl SqliteOutgoing {
                     Stored::read,
                 );
                 let mut queued = self.database.done(stored)?.parse(&self.database)?;
-                queued.command.resolve_quote(*seq);
+                Arc::make_mut(&mut queued.command).resolve_quote(*seq);
                 transaction.execute(
                     "UPDATE highwater_queue SET quote_local = NULL, command = ?2 WHERE local = ?1",
                     params![local.0 as i64, encode(&queued.command)?],
@@ -147,7 +148,8 @@ impl Stored {
             let message = format!("{}: unsent command {} is damaged", database.path.display(), self.local);
             Error::new(Code::Unusable, message)
         })?;
-        Ok(Queued { local: LocalId(self.local as u64), number: self.number.map(|number| number as u64), command })
+        let (local, number) = (LocalId(self.local as u64), self.number.map(|number| number as u64));
+        Ok(Queued { local, number, command: Arc::new(command) })
     }
 }
 

@@ -5,6 +5,7 @@
 use super::*;
 use crate::command::{LocalId, Message, Numbered, Quote};
 use crate::store::{Checkpoint, CheckpointStore, OutgoingStore, QueueChange, Queued};
+use std::sync::Arc;
 
 const HERE: Incarnation = Incarnation([1; 16]);
 const ELSEWHERE: Incarnation = Incarnation([2; 16]);
@@ -19,7 +20,7 @@ fn checkpoint(position: u64) -> Checkpoint {
 
 fn queued(local: u64, number: Option<u64>, body: &str) -> Queued {
     let command = Numbered::Send(Message::to_user("ada", body.to_owned()).mention(["ada"]).sent_at_ms(7));
-    Queued { local: LocalId(local), number, command }
+    Queued { local: LocalId(local), number, command: command.into() }
 }
 
 #[test]
@@ -69,12 +70,12 @@ fn the_queue_survives_with_numbers_quotes_and_unused_ids() {
     let mut store = state(&root).outgoing("server").unwrap();
     assert_eq!(store.load().unwrap(), (Vec::new(), LocalId(1)));
     let mut second = queued(2, None, "b");
-    let Numbered::Send(message) = &mut second.command else { unreachable!() };
+    let Numbered::Send(message) = Arc::make_mut(&mut second.command) else { unreachable!() };
     message.quote = Quote::Local(LocalId(1));
     let edit = Numbered::Edit { conversation: "room".to_owned(), target: 3, body: "new".into() };
-    let third = Queued { local: LocalId(3), number: None, command: edit };
+    let third = Queued { local: LocalId(3), number: None, command: edit.into() };
     let recall = Numbered::Recall { conversation: "room".to_owned(), target: 3 };
-    let fourth = Queued { local: LocalId(4), number: None, command: recall };
+    let fourth = Queued { local: LocalId(4), number: None, command: recall.into() };
     let all = [queued(1, None, "a"), second.clone(), third.clone(), fourth];
     store.apply(&all.clone().map(QueueChange::Add)).unwrap();
     drop(store);
@@ -93,7 +94,7 @@ fn the_queue_survives_with_numbers_quotes_and_unused_ids() {
         .unwrap();
     drop(store);
 
-    second.command.resolve_quote(11);
+    Arc::make_mut(&mut second.command).resolve_quote(11);
     second.number = Some(8);
     let mut store = state(&root).outgoing("server").unwrap();
     assert_eq!(store.load().unwrap(), (vec![second, third], LocalId(5)), "4 is never used again");
