@@ -1,12 +1,13 @@
-//! Counting what is allocated: the system's allocator, which the server uses too, with two counters in front of it.
+//! Counting what is allocated: the allocator that the server uses, too, with two counters in front of it.
 //!
 //! The counters are relaxed and kept per thread slot, so that counting does not make threads wait for one another.
 
 #![expect(unsafe_code, reason = "a global allocator is unsafe by nature; this one only counts and passes on")]
 
-use std::alloc::{GlobalAlloc, Layout, System};
+use std::alloc::{GlobalAlloc, Layout};
 use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use tikv_jemallocator::Jemalloc;
 
 /// The allocator: `#[global_allocator] static ALLOCATOR: Counting = Counting;` in a binary.
 pub struct Counting;
@@ -67,23 +68,23 @@ unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         count(layout.size());
         // SAFETY: the caller's promise about the layout is passed on.
-        unsafe { System.alloc(layout) }
+        unsafe { Jemalloc.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
         // SAFETY: `pointer` came from the same allocator with this layout, as the caller promises.
-        unsafe { System.dealloc(pointer, layout) }
+        unsafe { Jemalloc.dealloc(pointer, layout) }
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
         count(layout.size());
         // SAFETY: the caller's promise about the layout is passed on.
-        unsafe { System.alloc_zeroed(layout) }
+        unsafe { Jemalloc.alloc_zeroed(layout) }
     }
 
     unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, bytes: usize) -> *mut u8 {
         count(bytes);
         // SAFETY: `pointer` came from the same allocator with this layout, as the caller promises.
-        unsafe { System.realloc(pointer, layout, bytes) }
+        unsafe { Jemalloc.realloc(pointer, layout, bytes) }
     }
 }
