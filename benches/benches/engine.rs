@@ -7,12 +7,12 @@ use highwater_benches::context::{default_out, scratch_below};
 use highwater_benches::load::CRASH;
 use highwater_benches::store::send;
 use highwater_benches::{Bench, message};
+use highwater_engine::Options;
 use highwater_engine::command::Destination;
 use highwater_engine::entry::{Start, SyncLimits};
 use highwater_engine::proto::frame::GroupBuilder;
 use highwater_engine::proto::id::{ConversationId, DeviceId, Epoch, Ordinal, Position, Seq, UserId};
 use highwater_engine::proto::record::{Fact, Fanout, Kind, Message, Record};
-use highwater_engine::{Caller, Command, Options};
 use std::os::unix::fs::FileExt;
 use std::sync::mpsc::channel;
 
@@ -114,6 +114,7 @@ fn head_append(c: &mut Criterion) {
     let directory = scratch_below(&default_out()).expect("a directory on a disk");
     let bench = Bench::open(directory, options, MEMBERS).expect("an empty store opens");
     bench.group(Kind::Group, "crowd", &(0..MEMBERS).collect::<Vec<_>>()).expect("the group is made");
+    bench.pin("crowd", Fanout::Write).expect("its fan-out is fixed");
     let session = bench.session(0);
     let mut next = session.last_client_seq + 1;
     let mut group = c.benchmark_group("head append");
@@ -134,17 +135,10 @@ fn merge(c: &mut Criterion) {
     let bench = Bench::with_users(8);
     let session = bench.session(1);
     let mut next = session.last_client_seq + 1;
-    let pin = |conversation: &str| Command::Settings {
-        caller: Caller::Service,
-        conversation: conversation.into(),
-        open: None,
-        history: None,
-        fanout: Some(Fanout::Read),
-    };
     for group in 0..20 {
         let name = format!("g{group}");
         bench.group(Kind::Group, &name, &(0..8).collect::<Vec<_>>()).expect("the group is made");
-        bench.engine.execute(pin(&name)).expect("it is pinned");
+        bench.pin(&name, Fanout::Read).expect("its fan-out is fixed");
     }
     let start = bench.engine.sync("u0", Start::Beginning, SyncLimits::default()).expect("the user exists");
     let checkpoint = start.checkpoint.expect("a delta has a checkpoint");

@@ -333,13 +333,7 @@ fn engine(directory: TempDir, durability: Durability, fanout: Fanout, scene: &Sc
                 let conversation: Arc<str> = format!("g{number}").into();
                 let members: Vec<usize> = members.iter().map(|user| *user as usize).collect();
                 bench.group(Kind::Group, &conversation, &members)?;
-                bench.execute_all([Command::Settings {
-                    caller: Caller::Service,
-                    conversation: conversation.clone(),
-                    open: None,
-                    history: None,
-                    fanout: Some(fanout),
-                }])?;
+                bench.pin(&conversation, fanout)?;
                 groups.push(conversation);
             }
         }

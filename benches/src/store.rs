@@ -4,7 +4,7 @@ use crate::context::{Failure, default_out, scratch_below};
 use crate::stats::Latencies;
 use bytes::Bytes;
 use highwater_engine::command::{Create, Destination, OpenSession, Send};
-use highwater_engine::proto::record::Kind;
+use highwater_engine::proto::record::{Fanout, Kind};
 use highwater_engine::{Caller, Command, Engine, Options, Outcome, SendSession};
 use parking_lot::Mutex;
 use std::path::Path;
@@ -137,6 +137,18 @@ impl Bench {
         });
         self.execute_all(std::iter::once(create).chain(adds))?;
         Ok(())
+    }
+
+    /// Fixes how a conversation is fanned out.
+    pub fn pin(&self, conversation: &str, fanout: Fanout) -> Result<(), Failure> {
+        let pin = Command::Settings {
+            caller: Caller::Service,
+            conversation: conversation.into(),
+            open: None,
+            history: None,
+            fanout: Some(fanout),
+        };
+        self.execute_all([pin]).map(drop)
     }
 }
 

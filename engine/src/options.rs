@@ -29,7 +29,8 @@ pub struct FanoutThresholds {
     /// Shortest time between two changes, in ms; crossing `write_members_max` upwards does not wait.
     pub dwell_ms_min: u64,
     /// What the planner goes by, which moves conversations of up to `write_members_max` members to the mode that costs
-    /// less. `None`, the default: their members' number alone decides.
+    /// less; that bound is to be set higher then, to what one record may cost at most. `None`, the default: their members'
+    /// number alone decides.
     pub costs: Option<FanoutCosts>,
 }
 
@@ -54,7 +55,7 @@ impl Default for FanoutCosts {
 
 impl Default for FanoutThresholds {
     fn default() -> Self {
-        Self { write_members_max: 1_000, read_members_min: 800, dwell_ms_min: 60_000, costs: None }
+        Self { write_members_max: 100, read_members_min: 80, dwell_ms_min: 60_000, costs: None }
     }
 }
 

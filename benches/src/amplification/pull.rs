@@ -7,10 +7,10 @@ use crate::context::{Context, Failure};
 use crate::report::{Report, Table};
 use crate::store::{Bench, message, name, send};
 use crate::sys;
+use highwater_engine::Options;
 use highwater_engine::command::Destination;
 use highwater_engine::entry::SyncLimits;
 use highwater_engine::proto::record::{Fanout, Kind};
-use highwater_engine::{Caller, Command, Options};
 use std::sync::Arc;
 
 const MEMBERS: usize = 8;
@@ -40,16 +40,9 @@ fn sync_us(context: &Context, followed: usize) -> Result<f64, Failure> {
     for group in 0..followed {
         let conversation: Arc<str> = format!("g{group}").into();
         bench.group(Kind::Group, &conversation, &(0..MEMBERS).collect::<Vec<_>>())?;
-        let pin = Command::Settings {
-            caller: Caller::Service,
-            conversation: conversation.clone(),
-            open: None,
-            history: None,
-            fanout: Some(Fanout::Read),
-        };
+        bench.pin(&conversation, Fanout::Read)?;
         // Something was said in each once: otherwise there would be nothing to follow.
         let said = send(sessions[0], group as u64 + 1, Destination::Conversation(conversation), vec![b'x'; 200]);
-        bench.execute_all([pin])?;
         bench.execute_all([said])?;
     }
     bench.execute_all([message(sessions[1], 1, 1)])?;

@@ -9,6 +9,7 @@ use crate::workload::Random;
 use bytes::Bytes;
 use highwater_engine::command::{Caller, Create, Destination, OpenSession, Send};
 use highwater_engine::entry::{Start, SyncLimits};
+use highwater_engine::options::FanoutThresholds;
 use highwater_engine::proto::checkpoint::Checkpoint;
 use highwater_engine::proto::record::Kind;
 use highwater_engine::{Command, Engine, Options, Outcome, SendSession, Usage};
@@ -34,6 +35,13 @@ const GROUP_MEMBERS: usize = 1_000;
 /// Of ten users so many are in a group by which inboxes grow.
 const GROUPED_OF_TEN: usize = 5;
 const BODY: Bytes = Bytes::from_static(&[b'x'; 200]);
+
+/// The default ones, but that groups of [`GROUP_MEMBERS`] are fanned out on write.
+fn options() -> Options {
+    let default = Options::default();
+    let fanout = FanoutThresholds { write_members_max: GROUP_MEMBERS, ..default.fanout };
+    Options { fanout, ..default }
+}
 
 /// A store and its open send sessions.
 pub(super) struct Population {
@@ -105,7 +113,7 @@ impl Population {
 
     /// Opens a store that was made for so many users; nobody has a session yet.
     pub(super) fn open(path: &Path, users: usize) -> Result<Self, Failure> {
-        let engine = Engine::open(path, Options::default())?;
+        let engine = Engine::open(path, options())?;
         let readers = (0..READERS).map(|number| name(spread(number * 4 + 1, users))).collect();
         Ok(Self { engine, path: path.to_owned(), users, senders: Vec::new(), readers, random: Random::new(7) })
     }

@@ -6,7 +6,7 @@ use highwater_engine::command::{Caller, Create, Destination, OpenSession, Send};
 use highwater_engine::entry::{Start, SyncLimits};
 use highwater_engine::proto::id::Position;
 use highwater_engine::proto::packed;
-use highwater_engine::proto::record::Kind;
+use highwater_engine::proto::record::{Fanout, Kind};
 use highwater_engine::{Command, Engine, Options, Outcome, SendSession};
 use std::hint::black_box;
 use std::sync::Arc;
@@ -205,6 +205,14 @@ impl Store {
             history: false,
         };
         self.engine.execute(Command::Create(create)).expect("the group is created");
+        let pin = Command::Settings {
+            caller: Caller::Service,
+            conversation: GROUP.into(),
+            open: None,
+            history: None,
+            fanout: Some(Fanout::Write),
+        };
+        self.engine.execute(pin).expect("its fan-out is fixed");
     }
 
     fn direct_burst(&mut self, senders: &[Sender]) {

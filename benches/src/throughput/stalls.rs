@@ -9,7 +9,7 @@ use crate::workload::Density;
 use bytes::Bytes;
 use highwater_engine::command::Destination;
 use highwater_engine::options::Durability;
-use highwater_engine::proto::record::Kind;
+use highwater_engine::proto::record::{Fanout, Kind};
 use highwater_engine::{Options, SendSession};
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -109,6 +109,8 @@ const EVERY: Duration = Duration::from_micros(500);
 fn bursts(context: &Context, report: &mut Report) -> Result<(), Failure> {
     let bench = Bench::open(context.scratch()?, Options::default(), GROUP)?;
     bench.group(Kind::Group, "crowd", &(0..GROUP).collect::<Vec<_>>())?;
+    // By itself it would be fanned out on read, which delays nobody.
+    bench.pin("crowd", Fanout::Write)?;
     let sessions = bench.sessions([0, 1])?;
     bench.engine.execute(message(sessions[1], 1, 2))?;
     let mut steady = Steady { bench: &bench, session: sessions[1], client_seq: 1, waiting: Arc::default() };

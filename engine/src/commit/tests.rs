@@ -166,7 +166,7 @@ fn what_was_acknowledged_is_there_after_a_crash_and_the_state_is_the_same() {
 fn a_large_group_switches_to_read_and_a_pin_switches_back() {
     let fixture = Fixture::new();
     let engine = fixture.open();
-    let members = (0..1_000).map(|n| Arc::from(format!("u{n}"))).collect();
+    let members = (0..100).map(|n| Arc::from(format!("u{n}"))).collect();
     let create = Create {
         caller: Caller::Service,
         kind: Kind::Group,
