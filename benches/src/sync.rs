@@ -2,9 +2,10 @@
 //!
 //! Readers take turns, so that no sync finds just what the one before has touched. *Hot*: everything missed is in the
 //! head, in memory. *Warm*: it has been persisted, so that lists come from the index and records from the log's files,
-//! all of which the page cache holds. *Cold* (one row): the store was reopened and its files dropped from the cache.
+//! all of which the page cache holds. *Cold* (some rows): the store was reopened and its files dropped from the cache.
 
 mod lists;
+mod modes;
 mod scenes;
 
 use crate::context::{Context, Failure};
@@ -15,8 +16,13 @@ use crate::store::name;
 use crate::sys;
 use highwater_engine::Engine;
 use highwater_engine::entry::{Start, SyncLimits};
-use scenes::Missed;
-use std::time::Instant;
+use highwater_engine::proto::record::Fanout;
+use scenes::{Groups, Missed};
+use std::time::{Duration, Instant};
+
+const COLUMNS: [&str; 6] = ["missed", "tier", "syncs", "p50 µs", "p99 µs", "p50 ns/record"];
+/// How often a store is opened for a row in which each opening is good for few syncs.
+const OPENINGS_MAX: usize = 8;
 
 /// Runs the program.
 ///
@@ -24,8 +30,7 @@ use std::time::Instant;
 /// Something could not be measured at all.
 pub fn run(context: &Context) -> Result<Report, Failure> {
     let mut report = Report::new("sync", Machine::here(&context.out));
-    let columns = ["missed", "tier", "syncs", "p50 µs", "p99 µs", "p50 ns/record"];
-    let mut table = Table::new("catching up, bodies of 200 bytes, direct conversations", &columns);
+    let mut table = Table::new("catching up, bodies of 200 bytes, direct conversations", &COLUMNS);
     let all = [(1, 1), (50, 1), (50, 5), (50, 50), (5_000, 1), (5_000, 5), (5_000, 50)];
     let some = [(1, 1), (50, 5), (5_000, 50)];
     let cases: &[(usize, usize)] = context.pick(&all, &some);
@@ -33,52 +38,58 @@ pub fn run(context: &Context) -> Result<Report, Failure> {
     for (records, conversations) in cases {
         let missed = scenes::direct(context, *records, *conversations)?;
         let what = format!("{records} records in {conversations} conversations");
-        let (hot, warm) = tiers(&mut table, &what, &missed, slice)?;
+        let (hot, warm) = tiers(&mut table, &[&what], &missed, slice)?;
         if (*records, *conversations) == (50, 5) {
             report.check(format!("sync of {what}, hot, p50 µs"), hot, Bound::AtMost(25.0));
             report.check(format!("sync of {what}, warm, p50 µs"), warm, Bound::AtMost(200.0));
-            cold(&mut table, &what, missed)?;
+            let readers = missed.readers.len();
+            cold(&mut table, &[&what], missed, readers)?;
         }
     }
     report.table(table);
     let members = context.pick(2_000, 200);
     let title = format!("catching up, large groups followed ({members} members each, fan-out on read)");
-    let mut table = Table::new(title, &columns);
+    let mut table = Table::new(title, &COLUMNS);
     for followed in context.pick(&[1, 20, 200][..], &[1, 20][..]) {
         for (records, what) in [(0, "nothing new"), (50, "50 records")] {
-            let missed = scenes::followed(context, *followed, members, records)?;
-            tiers(&mut table, &format!("{what}, {followed} groups followed"), &missed, slice)?;
+            let with_news = (*followed).min(5);
+            let groups = Groups { count: *followed, size: members, fanout: Fanout::Read, records, with_news };
+            let missed = scenes::followed(context, groups)?;
+            tiers(&mut table, &[&format!("{what}, {followed} groups followed")], &missed, slice)?;
         }
     }
     report.table(table);
+    modes::run(context, &mut report, slice / 12)?;
     lists::run(context, &mut report, slice)?;
     Ok(report)
 }
 
-/// Adds the rows of a case, hot and warm; gives the medians in µs.
-fn tiers(table: &mut Table, what: &str, missed: &Missed, slice: std::time::Duration) -> Result<(f64, f64), Failure> {
+/// Adds the rows of a case, hot and warm; gives the medians in µs. `labels` stand before the tier.
+fn tiers(table: &mut Table, labels: &[&str], missed: &Missed, slice: Duration) -> Result<(f64, f64), Failure> {
     let hot = measure(missed, slice)?;
-    row(table, what, "hot", missed.records, &hot);
+    row(table, labels, "hot", missed.records, &hot);
     missed.bench.engine.persist()?;
     let warm = measure(missed, slice)?;
-    row(table, what, "warm", missed.records, &warm);
+    row(table, labels, "warm", missed.records, &warm);
     Ok((hot.p50_us(), warm.p50_us()))
 }
 
-/// One sync of each reader after everything was dropped from the caches.
-fn cold(table: &mut Table, what: &str, missed: Missed) -> Result<(), Failure> {
-    let Missed { bench, readers, start, records } = missed;
-    let bench = bench.reopen(scenes::options())?;
-    sys::drop_cached(bench.path())?;
+/// One sync each of so many readers after everything was dropped from the caches, again and again for others.
+fn cold(table: &mut Table, labels: &[&str], missed: Missed, readers_per_opening: usize) -> Result<(), Failure> {
+    let Missed { mut bench, readers, start, records } = missed;
     let mut latencies = Latencies::default();
-    for reader in readers {
-        latencies.record(one(&bench.engine, reader, start, records)?);
+    for readers in readers.chunks(readers_per_opening).take(OPENINGS_MAX) {
+        bench = bench.reopen(scenes::options())?;
+        sys::drop_cached(bench.path())?;
+        for reader in readers {
+            latencies.record(one(&bench.engine, *reader, start, records)?);
+        }
     }
-    row(table, what, "cold", records, &latencies);
+    row(table, labels, "cold", records, &latencies);
     Ok(())
 }
 
-fn measure(missed: &Missed, slice: std::time::Duration) -> Result<Latencies, Failure> {
+fn measure(missed: &Missed, slice: Duration) -> Result<Latencies, Failure> {
     // Once for nothing: pages and caches come to rest.
     for reader in &missed.readers {
         one(&missed.bench.engine, *reader, missed.start, missed.records)?;
@@ -94,7 +105,7 @@ fn measure(missed: &Missed, slice: std::time::Duration) -> Result<Latencies, Fai
 }
 
 /// A whole catch-up, page by page.
-fn one(engine: &Engine, reader: usize, start: Start, expected: usize) -> Result<std::time::Duration, Failure> {
+fn one(engine: &Engine, reader: usize, start: Start, expected: usize) -> Result<Duration, Failure> {
     let user = name(reader);
     let began = Instant::now();
     let mut delta = engine.sync(&user, start, SyncLimits::default())?;
@@ -110,14 +121,13 @@ fn one(engine: &Engine, reader: usize, start: Start, expected: usize) -> Result<
     }
 }
 
-fn row(table: &mut Table, what: &str, tier: &str, records: usize, latencies: &Latencies) {
+fn row(table: &mut Table, labels: &[&str], tier: &str, records: usize, latencies: &Latencies) {
     let per_record = latencies.p50_us() * 1e3 / records as f64;
-    table.row([
-        what.into(),
-        tier.into(),
+    let measured = [
         latencies.count().into(),
         latencies.p50_us().into(),
         latencies.p99_us().into(),
         if records == 0 { Cell::Nothing } else { per_record.into() },
-    ]);
+    ];
+    table.row(labels.iter().copied().chain([tier]).map(Cell::from).chain(measured));
 }

@@ -71,33 +71,45 @@ pub(super) fn direct(context: &Context, records: usize, conversations: usize) ->
     Ok(Missed { bench, readers, start, records })
 }
 
-/// Readers that follow so many large groups; what is new is spread over at most five of them.
-pub(super) fn followed(context: &Context, groups: usize, size: usize, records: usize) -> Result<Missed, Failure> {
+/// Groups that the readers are all in, and what is new in them.
+#[derive(Clone, Copy)]
+pub(super) struct Groups {
+    pub(super) count: usize,
+    /// Members of each.
+    pub(super) size: usize,
+    /// How their messages are fanned out, whatever their size.
+    pub(super) fanout: Fanout,
+    /// Messages that are missed, in all; somebody else gets one more.
+    pub(super) records: usize,
+    /// Groups among which they are divided.
+    pub(super) with_news: usize,
+}
+
+/// Readers in all of these groups.
+pub(super) fn followed(context: &Context, groups: Groups) -> Result<Missed, Failure> {
     let readers: Vec<usize> = (0..32).collect();
-    let users = 2 * size;
+    let users = 2 * groups.size;
     let bench = Bench::open(context.scratch()?, options(), users + 1)?;
-    let mut names: Vec<Arc<str>> = Vec::new();
-    for group in 0..groups {
-        let conversation: Arc<str> = format!("g{group}").into();
+    let names: Vec<Arc<str>> = (0..groups.count).map(|group| format!("g{group}").into()).collect();
+    for (group, conversation) in names.iter().enumerate() {
         // The sender first, then all readers, then others.
-        let others = members(group, size, users).into_iter().filter(|user| *user > readers.len());
-        let all: Vec<usize> = [readers.len()].into_iter().chain(readers.iter().copied()).chain(others).collect();
-        bench.group(Kind::Group, &conversation, &all)?;
+        let others = members(group, groups.size, users).into_iter().filter(|user| *user > readers.len());
+        let all = [readers.len()].into_iter().chain(readers.iter().copied()).chain(others);
+        bench.group(Kind::Group, conversation, &all.take(groups.size).collect::<Vec<_>>())?;
         bench.execute_all([Command::Settings {
             caller: Caller::Service,
             conversation: conversation.clone(),
             open: None,
             history: None,
-            fanout: Some(Fanout::Read),
+            fanout: Some(groups.fanout),
         }])?;
-        names.push(conversation);
     }
     // Who is in none of the groups, so that there is something new, though not for the readers.
     let stranger = users;
     let mut senders = Senders::new(&bench, [readers.len(), stranger], context.seed)?;
     let mut deliver = |count: usize| -> Result<(), Failure> {
         let message = |number: usize| {
-            let group = number % names.len().min(5);
+            let group = number % groups.with_news;
             senders.message(0, Destination::Conversation(names[group].clone()))
         };
         let mut commands: Vec<Command> = (0..count).map(message).collect();
@@ -107,6 +119,6 @@ pub(super) fn followed(context: &Context, groups: usize, size: usize, records: u
     deliver(100)?;
     bench.engine.persist()?;
     let start = now(&bench.engine, &name(0))?;
-    deliver(records)?;
-    Ok(Missed { bench, readers, start, records })
+    deliver(groups.records)?;
+    Ok(Missed { bench, readers, start, records: groups.records })
 }

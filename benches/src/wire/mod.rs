@@ -3,11 +3,14 @@
 //!
 //! - `servers`: the processes; `plan`: what the generator is told and answers.
 //! - `echo`: the bare server. It answers and pushes frames of the same size, and does nothing else.
-//! - `load`: the generator, the same for both, so that only the server differs.
-//! - `tables`: the sizes that are run, and the targets. `trial`: one measurement by hand.
+//! - `load`: the generator, the same for both, so that only the server differs. It speaks the protocol over quinn itself:
+//!   the client library costs at least as much as either server, and would hide their difference.
+//! - `tables`: the sizes that are run with it, and the targets. `trial`: one measurement by hand.
+//! - `library`: a table with the other generator, `hw bench`, which is the client library: what applications see.
 
 mod echo;
 mod lean;
+mod library;
 mod load;
 mod plan;
 mod process;
@@ -44,7 +47,7 @@ pub(crate) fn group_of(user: &str) -> &str {
 /// Runs the program.
 ///
 /// # Errors
-/// A server binary is missing, or a server or the generator fails.
+/// A server's or `hw`'s binary is missing, or a server or a generator fails.
 pub fn run(context: &Context) -> Result<Report, Failure> {
     let mut report = Report::new("wire", Machine::here(&context.out));
     let programs = Programs::find(true)?;
@@ -56,11 +59,12 @@ pub fn run(context: &Context) -> Result<Report, Failure> {
     report.note("CPU is user and system time of the server's process, the kernel's work for its packets included");
     report
         .note("the generator's clock ticks once a millisecond: by the clock, what is due within one goes out together");
-    report.note("every answer and every record was checked: once, and in order");
+    report.note("every answer and every record was checked, by both generators: once, and in order");
     let bench = Bench { context, programs, until: Instant::now() + context.budget };
     tables::sends(&bench, &mut report)?;
     tables::pushes(&bench, &mut report)?;
     tables::idle(&bench, &mut report)?;
+    library::run(&bench, &mut report)?;
     Ok(report)
 }
 

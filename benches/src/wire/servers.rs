@@ -1,4 +1,4 @@
-//! The processes of a measurement: a server with a new store, and the load generator, each on a core of its own.
+//! The processes of a measurement: a server with a new store, and a load generator, each on a core of its own.
 //!
 //! Where the machine has two cores or more, the server is kept on one and the generator on another, so that neither
 //! takes the other's time, and so that "as many as go" means the same for both servers: what one core can serve. Every
@@ -34,6 +34,7 @@ impl Kind {
 pub(crate) struct Programs {
     bench: PathBuf,
     server: PathBuf,
+    hw: PathBuf,
     /// The server's core and the generator's.
     cores: Option<(usize, usize)>,
 }
@@ -42,13 +43,9 @@ impl Programs {
     /// Those beside this program.
     pub(crate) fn find(pinned: bool) -> Fallible<Self> {
         let bench = std::env::current_exe()?;
-        let server = bench.with_file_name("highwater");
-        if !server.exists() {
-            let missing = server.display();
-            return Err(format!("{missing} is missing: cargo build --release --workspace --bins").into());
-        }
+        let (server, hw) = (beside(&bench, "highwater")?, beside(&bench, "hw")?);
         let cores = std::thread::available_parallelism()?.get();
-        Ok(Self { bench, server, cores: (pinned && cores >= 2).then_some((0, 1)) })
+        Ok(Self { bench, server, hw, cores: (pinned && cores >= 2).then_some((0, 1)) })
     }
 
     pub(crate) fn is_pinned(&self) -> bool {
@@ -95,6 +92,31 @@ impl Programs {
         }
         Ok(serde_json::from_slice(&output.stdout)?)
     }
+
+    /// Lets `hw bench` play a workload with a Highwater server. Its report, as JSON.
+    pub(crate) fn hw_bench(&self, server: &Server, workload: &serde_json::Value) -> Fallible<Vec<u8>> {
+        let Target { address, data, .. } = &server.target;
+        let file = data.join("workload.json");
+        std::fs::write(&file, workload.to_string())?;
+        let mut command = command(&self.hw, self.cores.map(|(_, load)| load));
+        command.args(["--json", "--server", &address.to_string(), "--dev"]).arg(data);
+        command.args(["bench", "--workload"]).arg(file).env_remove("HIGHWATER_TOKEN").stdin(Stdio::null());
+        let output = command.output()?;
+        if !output.status.success() {
+            let said = String::from_utf8_lossy(&output.stderr);
+            return Err(format!("hw bench failed: {said}; the server said: {}", tail(&server.log)).into());
+        }
+        Ok(output.stdout)
+    }
+}
+
+/// The program of this name beside another one.
+fn beside(program: &Path, name: &str) -> Fallible<PathBuf> {
+    let found = program.with_file_name(name);
+    if !found.is_file() {
+        return Err(format!("{} is missing: cargo build --release --workspace --bins", found.display()).into());
+    }
+    Ok(found)
 }
 
 /// A program that is killed when this one ends, and that stays on its core if it has one.

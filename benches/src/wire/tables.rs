@@ -14,17 +14,17 @@ const HIGHWATER: &str = Kind::Highwater.name();
 const BARE: &str = Kind::Bare.name();
 
 /// Bytes of every body.
-const BODY_BYTES: usize = 200;
+pub(super) const BODY_BYTES: usize = 200;
 /// Unanswered requests of a connection, as far as that makes no more than [`IN_FLIGHT_IN_ALL`].
-const IN_FLIGHT: usize = 16;
+pub(super) const IN_FLIGHT: usize = 16;
 const IN_FLIGHT_IN_ALL: usize = 1_600;
 /// Connections of the arrangement that the targets name.
-const CONNECTIONS: usize = 100;
+pub(super) const CONNECTIONS: usize = 100;
 /// Devices of the arrangement that the targets name; the quick run has fewer.
 const DEVICES: usize = 1_000;
 const DEVICES_QUICK: usize = 100;
 /// Messages of a group that some member does not have yet.
-const WINDOW: usize = 16;
+pub(super) const WINDOW: usize = 16;
 /// With so many devices one round takes so long that there is only one.
 const ONE_ROUND_FROM: usize = 10_000;
 
@@ -47,12 +47,17 @@ impl Bench<'_> {
         interleave(rounds, self.until, &mut [variant(Kind::Bare), variant(Kind::Highwater)])
     }
 
-    fn rounds(&self, devices: usize) -> usize {
+    pub(super) fn rounds(&self, devices: usize) -> usize {
         if devices >= ONE_ROUND_FROM { 1 } else { self.context.pick(3, 1) }
     }
 
-    fn time(&self) -> Time {
+    pub(super) fn time(&self) -> Time {
         Time { warmup_ms: self.context.pick(1_000, 300), measure_ms: self.context.pick(4_000, 1_500) }
+    }
+
+    /// Devices of the group that is looked at most closely.
+    pub(super) fn group_devices(&self) -> usize {
+        self.context.pick(DEVICES, DEVICES_QUICK)
     }
 
     fn sends(&self, connections: usize, rate_per_s: Option<f64>) -> Fallible<Rounds<Outcome>> {
@@ -156,7 +161,7 @@ pub(crate) fn sends(bench: &Bench<'_>, report: &mut Report) -> Fallible<()> {
 pub(crate) fn pushes(bench: &Bench<'_>, report: &mut Report) -> Fallible<()> {
     let full: &[(usize, usize)] = &[(1, WINDOW), (100, WINDOW), (DEVICES, WINDOW), (DEVICES, 1), (10_000, WINDOW)];
     let sizes = bench.context.pick(full, &[(DEVICES_QUICK, WINDOW)]);
-    let named = bench.context.pick(DEVICES, DEVICES_QUICK);
+    let named = bench.group_devices();
     let mut speed = Table::new(
         format!("Deliveries in groups of at most {DEVICES_PER_GROUP_MAX} devices"),
         &[

@@ -6,6 +6,7 @@ use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
 
 /// A workload file, and the command that plays it.
 fn command(server: &Server, workload: &Value, arguments: &[&str]) -> Command {
@@ -33,7 +34,7 @@ fn report(server: &Server, workload: &Value) -> Value {
 
 /// The promises were kept.
 fn assert_kept(report: &Value) {
-    for violation in ["duplicates", "order_violations", "missing", "failed", "unanswered", "resets"] {
+    for violation in ["duplicates", "order_violations", "missing", "incomplete", "failed", "unanswered", "resets"] {
         assert_eq!(report[violation], 0, "{violation}: {report}");
     }
 }
@@ -173,19 +174,30 @@ impl Running {
     /// Waits until it has told so often how it goes: about once a second.
     fn wait_told(&self, times: usize) {
         for _ in 0..times {
-            while !self.lines.recv_timeout(PATIENCE).unwrap().contains("sends/s") {}
+            self.wait_for("sends/s");
         }
     }
 
+    /// Waits for a line that contains this.
+    fn wait_for(&self, text: &str) {
+        while !self.lines.recv_timeout(PATIENCE).unwrap().contains(text) {}
+    }
+
+    /// The report of a run in which every promise was kept.
     fn finish(self) -> Value {
-        let output = self.child.wait_with_output().unwrap();
-        let said: Vec<String> = self.lines.iter().collect();
-        assert_eq!(output.status.code(), Some(0), "{said:?}");
-        let table = String::from_utf8(output.stdout).unwrap();
-        assert!(table.contains("acknowledged") && table.contains("errors: "), "{table}");
-        let report = serde_json::from_slice(&std::fs::read(self.report).unwrap()).unwrap();
+        let report = self.end(0);
         assert_kept(&report);
         report
+    }
+
+    /// The report of a run that ends with this exit code.
+    fn end(self, code: i32) -> Value {
+        let output = self.child.wait_with_output().unwrap();
+        let said: Vec<String> = self.lines.iter().collect();
+        assert_eq!(output.status.code(), Some(code), "{said:?}");
+        let table = String::from_utf8(output.stdout).unwrap();
+        assert!(table.contains("acknowledged") && table.contains("errors: "), "{table}");
+        serde_json::from_slice(&std::fs::read(self.report).unwrap()).unwrap()
     }
 }
 
@@ -223,4 +235,21 @@ fn a_server_that_stalls_is_not_flattered() {
     assert!(number(&report, "ack_p99_ms") > 1_000.0 && number(&report, "ack_max_ms") > 1_500.0, "{report}");
     assert!(number(&report, "delivery_p99_ms") > 1_000.0 && number(&report, "ack_p50_ms") < 1_000.0, "{report}");
     assert_eq!(number(&report, "acknowledged") + number(&report, "unsent"), 1_200.0, "{report}");
+}
+
+/// Some readers are away for a minute when everything is sent, and nobody waits for them.
+#[test]
+fn whoever_interrupts_the_end_gets_the_report_at_once() {
+    let server = Server::start();
+    let workload = json!({"users": 8, "senders": 1, "rate_per_second": 100, "seconds": 1.2, "groups": [{"members": 8}],
+        "reconnect": {"every_seconds": 0.5, "share": 0.25, "away_ms": 60_000}});
+    let running = Running::start(&server, &workload);
+    // Those who stayed have everything: the sends are over.
+    running.wait_for("complete: ");
+    let interrupted = Instant::now();
+    send_signal(running.child.id(), libc::SIGINT);
+    let report = running.end(1);
+    assert!(interrupted.elapsed() < Duration::from_secs(30), "{:?}", interrupted.elapsed());
+    assert!(number(&report, "incomplete") >= 2.0, "{report}");
+    assert_eq!([&report["missing"], &report["unanswered"]], [0, 0], "{report}");
 }

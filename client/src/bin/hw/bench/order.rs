@@ -2,6 +2,7 @@
 //!
 //! Pure: one event at a time, and no clock.
 
+use super::ending::Expected;
 use highwater_client::{Conversation, Gap, Record};
 use std::collections::HashMap;
 
@@ -32,11 +33,6 @@ pub(super) struct Violations {
 }
 
 impl Violations {
-    /// How many there are.
-    pub(super) fn total(&self) -> u64 {
-        self.duplicates + self.order + self.missing
-    }
-
     /// Takes another reader's in.
     pub(super) fn merge(&mut self, other: Violations) {
         self.duplicates += other.duplicates;
@@ -102,13 +98,13 @@ impl Order {
     }
 
     /// Whether everything up to these numbers has come.
-    pub(super) fn has(&self, targets: &[(String, u64)]) -> bool {
-        targets.iter().all(|(conversation, seq)| self.last.get(conversation).is_some_and(|last| last >= seq))
+    pub(super) fn has(&self, expected: &Expected) -> bool {
+        expected.iter().all(|(conversation, seq)| self.last.get(conversation).is_some_and(|last| last >= seq))
     }
 
     /// What was found, when nothing more will come; these numbers had to come.
-    pub(super) fn finish(mut self, targets: &[(String, u64)]) -> Violations {
-        for (conversation, seq) in targets {
+    pub(super) fn finish(mut self, expected: &Expected) -> Violations {
+        for (conversation, seq) in expected {
             let last = self.last.get(conversation).copied().unwrap_or(0);
             if last < *seq {
                 self.found.missing += seq - last;
@@ -137,17 +133,18 @@ mod tests {
         }
     }
 
-    fn counts(records: &[Record], targets: &[(&str, u64)]) -> (u64, u64, u64) {
+    fn counts(records: &[Record], expected: &[(&str, u64)]) -> (u64, u64, u64) {
         let mut order = Order::default();
         for record in records {
             order.record(record);
         }
-        let targets: Vec<_> = targets.iter().map(|(name, seq)| ((*name).to_owned(), *seq)).collect();
-        let all = order.has(&targets);
-        let found = order.finish(&targets);
+        let expected = expected.iter().map(|(name, seq)| ((*name).to_owned(), *seq)).collect();
+        let all = order.has(&expected);
+        let found = order.finish(&expected);
         assert_eq!(all, found.missing == 0);
-        assert_eq!(found.total() == 0, found.described.is_empty());
-        (found.duplicates, found.order, found.missing)
+        let counts = (found.duplicates, found.order, found.missing);
+        assert_eq!(counts == (0, 0, 0), found.described.is_empty());
+        counts
     }
 
     #[test]
@@ -184,7 +181,7 @@ mod tests {
         assert!(order.record(&record(2, "a", Some(8))));
         order.gap(&Gap { conversation: "a".to_owned(), from_seq: 9, to_seq: 11 });
         assert!(order.record(&record(20, "a", Some(12))));
-        let found = order.finish(&[]);
+        let found = order.finish(&Expected::new());
         assert_eq!((found.duplicates, found.order), (0, 1));
     }
 }

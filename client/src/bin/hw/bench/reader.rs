@@ -1,31 +1,17 @@
 //! A device that reads what is new as it comes, checks its order, and now and then goes away and comes back.
 
+use super::ending::{Found, Until};
 use super::meter::Shard;
-use super::order::{Order, Violations};
+use super::order::Order;
 use super::run::Run;
 use crate::failure::Failure;
 use highwater_client::{
     Client, Code, ConnectionState, Error, Event, MemoryCheckpoints, Start, StateWatch, SubscribeOptions, Subscription,
 };
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::sync::{Semaphore, mpsc, watch};
-
-/// What has to arrive at each user: conversations, and the highest number acknowledged there.
-pub(super) type Targets = HashMap<u32, Vec<(String, u64)>>;
-
-/// How long readers go on.
-#[derive(Clone, Debug)]
-pub(super) enum Until {
-    /// For the time being.
-    Told,
-    /// Until these have come.
-    Complete(Arc<Targets>),
-    /// No longer; these should have come.
-    Now(Arc<Targets>),
-}
 
 /// What a reader is told while it reads, and whom it tells.
 pub(super) struct Wires {
@@ -69,7 +55,7 @@ struct Ledger {
 }
 
 /// Reads until told to end.
-pub(super) async fn read(run: Arc<Run>, number: usize, mut wires: Wires) -> Result<Violations, Failure> {
+pub(super) async fn read(run: Arc<Run>, number: usize, mut wires: Wires) -> Result<Found, Failure> {
     let user = run.plan.readers[number];
     let name = run.plan.user_name(user);
     let explain = |mut error: Error| {
@@ -91,17 +77,24 @@ pub(super) async fn read(run: Arc<Run>, number: usize, mut wires: Wires) -> Resu
     let mut line =
         Line::open(&run, number, &ledger.name, Start::Snapshot, MemoryCheckpoints::default()).map_err(explain)?;
     loop {
-        if let Some(targets) = ledger.finished(user, &wires.until.borrow_and_update()) {
+        if let Some(found) = ledger.ended(user, &wires.until.borrow_and_update()) {
             tokio::spawn(async move { line.client.close().await });
-            return Ok(ledger.order.finish(&targets));
+            return Ok(found);
         }
         tokio::select! {
             // What is rare comes first; above all, that there is a connection again comes before what comes over it.
             biased;
             Some(state) = line.states.changed() => ledger.changed(state),
             Some(()) = wires.storm.recv() => {
-                line = come_back(&run, number, &ledger.name, line).await.map_err(explain)?;
+                let returned = tokio::select! {
+                    returned = come_back(&run, number, &ledger.name, line) => Some(returned.map_err(explain)?),
+                    () = given_up(&mut wires.until) => None,
+                };
                 ledger.away();
+                match returned {
+                    Some(returned) => line = returned,
+                    None => return Ok(ledger.ended(user, &wires.until.borrow()).unwrap_or_default()),
+                }
             }
             changed = wires.until.changed() => if changed.is_err() {
                 return Err(explain(Error::new(Code::Unreachable, "the run was given up")));
@@ -129,6 +122,12 @@ async fn come_back(run: &Run, number: usize, name: &str, mut line: Line) -> Resu
     let away_ms = run.plan.workload.reconnect.map_or(0, |reconnect| reconnect.away_ms);
     tokio::time::sleep(Duration::from_millis(away_ms)).await;
     Line::open(run, number, name, Start::ResumeOrSnapshot, store)
+}
+
+/// Waits until nobody waits for this reader any more.
+async fn given_up(until: &mut watch::Receiver<Until>) {
+    // An error says that the whole run is over.
+    let _ = until.wait_for(|until| matches!(until, Until::GivenUp(..))).await;
 }
 
 impl Ledger {
@@ -200,17 +199,8 @@ impl Ledger {
         self.behind_since_us.get_or_insert_with(|| self.run.meter.now_us());
     }
 
-    /// What should have come, if there is no point in reading on.
-    fn finished(&self, user: u32, until: &Until) -> Option<Vec<(String, u64)>> {
-        let of_user = |targets: &Targets| targets.get(&user).cloned().unwrap_or_default();
-        match until {
-            Until::Told => None,
-            Until::Complete(targets) => {
-                let targets = targets.get(&user).map(Vec::as_slice).unwrap_or_default();
-                let is_complete = self.behind_since_us.is_none() && self.order.has(targets);
-                is_complete.then(|| targets.to_vec())
-            }
-            Until::Now(targets) => Some(of_user(targets)),
-        }
+    /// What was found, if there is no point in reading on.
+    fn ended(&mut self, user: u32, until: &Until) -> Option<Found> {
+        until.ended(user, &mut self.order, self.behind_since_us.is_some())
     }
 }

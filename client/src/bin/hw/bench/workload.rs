@@ -115,7 +115,7 @@ impl Workload {
         Self::parse(&text, is_json).map_err(wrong)
     }
 
-    fn parse(text: &str, is_json: bool) -> Result<Self, String> {
+    pub(super) fn parse(text: &str, is_json: bool) -> Result<Self, String> {
         let value: Value = if is_json {
             serde_json::from_str(text).map_err(|error| error.to_string())?
         } else {
