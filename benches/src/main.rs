@@ -156,6 +156,7 @@ fn measure(entry: &Entry, options: &CommonOptions) -> Result<usize, Failure> {
 fn child(program: &str, arguments: &[String]) -> Result<(), Failure> {
     match program {
         "wire" => wire::child(arguments),
+        "throughput" => throughput::child(arguments),
         "versus" => versus::child(arguments),
         "real" => real::child(arguments),
         "growth" => growth::child(arguments),

@@ -6,7 +6,7 @@
 mod single;
 mod stalls;
 
-use crate::context::{Context, Failure};
+use crate::context::{Context, Failure, default_out};
 use crate::load::{CRASH, Measured, Scene, Strategy, Target, bodies};
 use crate::machine::{Machine, Memory};
 use crate::pair::{Rounds, Variant, interleave};
@@ -173,5 +173,29 @@ fn memory(context: &Context, report: &mut Report) -> Result<(), Failure> {
     let when = format!("peak over {} direct sends, 1024 in flight, and a persist", measured.driven.count);
     table.row([when.into(), mib(peak.saturating_sub(before.resident)).into()]);
     report.table(table);
+    Ok(())
+}
+
+/// What the program starts as a process of its own: `highwater-bench child throughput SCENE SIZE IN_FLIGHT SECONDS`
+/// sends in one scene (`direct` among SIZE users, or `groups` of SIZE) for so long, to look into it.
+///
+/// # Errors
+/// The arguments are not known, or what they ask for failed.
+pub fn child(arguments: &[String]) -> Result<(), Failure> {
+    let [scene, size, depth, seconds] = arguments else {
+        return Err(format!("nothing is called {arguments:?}").into());
+    };
+    let context = Context { quick: false, out: default_out(), budget: Duration::ZERO, seed: 1 };
+    let size: usize = size.parse()?;
+    let scene = match scene.as_str() {
+        "direct" => Scene::direct(size, context.seed),
+        _ => Scene::groups(16, size, (size * 2).max(256), context.seed),
+    };
+    let bodies = bodies(BODY_BYTES, context.seed);
+    let mut target = Target::open(&context, Strategy::Write(Durability::Power), &scene, &bodies)?;
+    let until = Instant::now() + Duration::from_secs_f64(seconds.parse()?);
+    let measured = target.measure(depth.parse()?, u64::MAX, until)?;
+    let (sends, cpu) = (measured.driven.per_second(), measured.cpu_us_per_send());
+    println!("{sends:.0} sends/s, {cpu:.2} µs of CPU each, a settling persist included");
     Ok(())
 }
