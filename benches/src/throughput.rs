@@ -187,6 +187,13 @@ pub fn child(arguments: &[String]) -> Result<(), Failure> {
     };
     let context = Context { quick: false, out: default_out(), budget: Duration::ZERO, seed: 1 };
     let size: usize = size.parse()?;
+    if scene == "persists" {
+        let mut r = Report::new("x", Machine::here(&context.out));
+        let c = Context { budget: Duration::from_secs(120), ..context };
+        stalls::persists(&c, &mut r)?;
+        r.finish(std::path::Path::new("/tmp/w/p/out"))?;
+        return Ok(());
+    }
     let scene = match scene.as_str() {
         "direct" => Scene::direct(size, context.seed),
         _ => Scene::groups(16, size, (size * 2).max(256), context.seed),

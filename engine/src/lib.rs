@@ -57,6 +57,7 @@ mod priority;
 mod reach;
 mod state;
 mod store;
+mod sync;
 mod timeline;
 
 pub use command::{Caller, Command, Outcome, Receipt, SendSession};

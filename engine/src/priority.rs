@@ -3,7 +3,7 @@
 //! A lowered priority cannot be raised again without a privilege. So such work gets a thread of its own, which must not
 //! hold a lock that others need: they would wait for it at its pace.
 
-use parking_lot::Mutex;
+use crate::sync::Mutex;
 use std::io;
 use std::thread;
 

@@ -13,8 +13,7 @@ use crate::priority;
 use crate::state::Head;
 use crate::store::{Rows, SoftDevice};
 use highwater_proto::error::{Code, Error};
-use highwater_proto::id::DeviceId;
-use parking_lot::RwLockWriteGuard;
+use highwater_proto::id::{DeviceId, Position};
 use rustc_hash::FxHashSet;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
@@ -43,7 +42,7 @@ pub(super) fn is_due(shared: &Shared, last: Instant) -> bool {
 pub(super) fn start(shared: &Shared) {
     let mut progress = shared.persisted.0.lock();
     while progress.in_progress && shared.failure().is_none() {
-        shared.persisted.1.wait(&mut progress);
+        progress = shared.persisted.1.wait(progress);
     }
     if shared.failure().is_some() || progress.has_ended {
         return;
@@ -65,7 +64,7 @@ pub(crate) fn now(shared: &Shared) -> Result<(), Error> {
     start(shared);
     let mut progress = shared.persisted.0.lock();
     while progress.in_progress && shared.failure().is_none() {
-        shared.persisted.1.wait(&mut progress);
+        progress = shared.persisted.1.wait(progress);
     }
     match shared.failure() {
         Some(error) => Err(error),
@@ -86,7 +85,8 @@ pub(super) fn run(shared: &Shared, jobs: &Receiver<Option<PersistJob>>) {
     while let Ok(Some(job)) = jobs.recv() {
         let PersistJob { mut rows, soft, head, through, began } = job;
         rows.put_soft(soft_rows(shared, soft));
-        encode(shared, &mut rows);
+        priority::lowered("hw-index", || rows.sort());
+        encode(shared, &mut rows, through);
         let write = || shared.store.persist(rows, &head);
         let written = sync_log(shared).and_then(|()| priority::lowered("hw-index", write));
         match written {
@@ -112,19 +112,15 @@ pub(super) fn run(shared: &Shared, jobs: &Receiver<Option<PersistJob>>) {
 }
 
 /// Encodes the frozen rows, giving way to commits and reads after every few of them.
-fn encode(shared: &Shared, rows: &mut Rows) {
-    rows.sort();
-    let mut visible = shared.visible();
+fn encode(shared: &Shared, rows: &mut Rows, through: Position) {
     loop {
-        let mut state = shared.state.write();
-        let is_done = rows.encode(&mut state, SLICE_ROWS);
-        RwLockWriteGuard::unlock_fair(state);
-        if is_done {
+        rows.reserve(SLICE_ROWS);
+        if rows.encode(&mut shared.state.write(), SLICE_ROWS) {
             return;
         }
-        // Commits that go on meanwhile get most of the time.
-        let visible_before = std::mem::replace(&mut visible, shared.visible());
-        if visible != visible_before {
+        // Commits that go on meanwhile get most of the time. Nothing that waits just now proves that there are none:
+        // whoever gives the next one may be waiting for this very processor.
+        if shared.visible() > through {
             thread::sleep(SLICE_PAUSE);
         }
     }
@@ -147,7 +143,7 @@ fn sync_log(shared: &Shared) -> Result<(), Error> {
         match progress.log_end {
             Some(LogEnd::Closed) => return Ok(()),
             Some(LogEnd::Broken) => return Err(closed()),
-            None => shared.persisted.1.wait(&mut progress),
+            None => progress = shared.persisted.1.wait(progress),
         }
     }
 }

@@ -12,9 +12,9 @@
 
 use crate::options::FanoutCosts;
 use crate::state::{Conversation, State};
+use crate::sync::RwLock;
 use highwater_proto::id::{ConversationId, UserId};
 use highwater_proto::record::Mode;
-use parking_lot::RwLock;
 use rustc_hash::FxHashMap;
 use std::sync::atomic::{AtomicU32, Ordering};
 

@@ -22,7 +22,6 @@ use crate::state::State;
 use highwater_proto::error::{Code, Error};
 use highwater_proto::id::{ConversationId, DeviceId, Ordinal, Position, Seq};
 use highwater_proto::record::{Fact, Mode, Record};
-use parking_lot::RwLockReadGuard;
 use rustc_hash::FxHashMap;
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
@@ -251,7 +250,8 @@ impl Sequencer {
             looks += 1;
             if looks % LOOKS_PER_LOCK == 0 {
                 // What is durable is to become visible meanwhile. What is applied now is known from `ahead` already.
-                RwLockReadGuard::bump(&mut state);
+                drop(state);
+                state = shared.state.read();
             }
             let is_blocked = pending.is_blocked(Known { state: &state, ahead: &self.ahead }, &blocked);
             let verdict = if is_blocked { Verdict::Wait } else { self.decide(&state, &pending, time_ms) };

@@ -45,9 +45,9 @@ pub(crate) use space::LogSpace;
 pub(crate) use tail::Kept;
 pub(crate) use writer::LogWriter;
 
+use crate::sync::{Mutex, RwLock};
 use highwater_proto::error::{Code, Error};
 use highwater_proto::id::{Epoch, Position};
-use parking_lot::{Mutex, RwLock};
 use std::fmt;
 use std::io;
 use std::sync::Arc;

@@ -3,10 +3,10 @@
 use super::disk::{Disk, DiskFile};
 use super::sidecar::{self, BLOCK_ENTRIES, Sidecar};
 use super::{corrupt, io_error, read_start};
+use crate::sync::RwLock;
 use highwater_proto::error::Error;
 use highwater_proto::frame::{Scan, SegmentHeader, scan};
 use highwater_proto::id::Position;
-use parking_lot::RwLock;
 use std::sync::Arc;
 
 /// One segment of an open log.

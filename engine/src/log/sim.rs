@@ -24,7 +24,7 @@
 //! ```
 
 use super::disk::{Disk, DiskFile};
-use parking_lot::Mutex;
+use crate::sync::Mutex;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::Arc;

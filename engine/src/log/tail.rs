@@ -7,11 +7,11 @@
 //!
 //! A record that is missing here (too large, given up, appended before the store was opened) is in the log.
 
+use crate::sync::{Mutex, RwLock};
 use bytes::{Bytes, BytesMut};
 use highwater_proto::id::Position;
 use highwater_proto::limits::ID_BYTES_MAX;
 use highwater_proto::record::{Fact, Record};
-use parking_lot::{Mutex, RwLock};
 use std::array;
 use std::collections::VecDeque;
 use std::fmt;

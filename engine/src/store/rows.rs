@@ -14,6 +14,9 @@ use rustc_hash::FxHashSet;
 use std::ops::Range;
 use std::vec::IntoIter;
 
+/// Most bytes of nearly every value; lists of recalled messages, and members who came and went often, may be longer.
+const VALUE_BYTES: usize = 128;
+
 /// The rows that were frozen with a head. One set at a time: the next freeze comes when this one is persisted.
 pub(crate) struct Rows {
     todo: Todo,
@@ -113,6 +116,15 @@ impl Rows {
         self.todo.conversations.as_mut_slice().sort_unstable();
         self.todo.members.as_mut_slice().sort_unstable();
         self.todo.devices.as_mut_slice().sort_unstable();
+    }
+
+    /// Has memory for about so many more rows: to be called without a lock, before each slice. Buffers that grow to tens
+    /// of megabytes are copied as they grow, which takes milliseconds.
+    pub(crate) fn reserve(&mut self, rows_max: usize) {
+        for encoded in &mut self.encoded {
+            encoded.rows.reserve(rows_max);
+            encoded.values.reserve(rows_max * VALUE_BYTES);
+        }
     }
 
     /// Encodes up to `rows_max` more rows. Returns whether that was all of them: then the state is thawed.

@@ -46,10 +46,10 @@ use crate::log::{Found, LogReader};
 use crate::reach::{Halt, Reach};
 use crate::state::State;
 use crate::store::Store;
+use crate::sync::RwLock;
 use highwater_proto::error::{Code, Error};
 use highwater_proto::id::{Position, UserId};
 use highwater_proto::limits::PAGE_ENTRIES_MAX;
-use parking_lot::RwLock;
 
 /// Records read from the log at a time: what bounds the memory of one read, besides its page.
 const BATCH_RECORDS: usize = 64;

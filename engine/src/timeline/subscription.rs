@@ -4,8 +4,8 @@
 //! the same few bytes however slow it is.
 
 use crate::state::{State, Touched};
+use crate::sync::{Mutex, RwLock};
 use highwater_proto::id::UserId;
-use parking_lot::{Mutex, RwLock};
 use rustc_hash::FxHashMap;
 use std::fmt;
 use std::sync::Arc;

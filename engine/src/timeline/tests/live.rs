@@ -2,9 +2,9 @@
 
 use super::*;
 use crate::state::{State, Touched};
+use crate::sync::RwLock;
 use crate::timeline::Subscriptions;
 use highwater_proto::id::Incarnation;
-use parking_lot::RwLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::channel;
 use std::time::Duration;

@@ -7,10 +7,10 @@ use crate::log::{self, LogOptions};
 use crate::reach::Reach;
 use crate::state::{Head, State, Touched};
 use crate::store::Store;
+use crate::sync::RwLock;
 use crate::timeline::{self, View};
 use highwater_proto::id::{ConversationId, Incarnation};
 use highwater_proto::record::Record;
-use parking_lot::RwLock;
 
 const USERS: [&str; 3] = ["ann", "bob", "cy"];
 const CONVERSATIONS: [&str; 2] = ["small", "large"];
