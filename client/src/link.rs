@@ -5,11 +5,9 @@ use crate::sockets::Sockets;
 use crate::state::Session;
 use bytes::BytesMut;
 use highwater_proto::error::{Code, Error};
-use highwater_proto::limits::LOOPBACK_DATAGRAM_BYTES_MAX;
 use highwater_proto::wire::{ClientFrame, FrameReader, Hello, ServerFrame, client_frame, encode_frame, server_frame};
 use quinn::crypto::rustls::QuicClientConfig;
-use quinn::{Connection, ConnectionError, MtuDiscoveryConfig, RecvStream, SendStream, TransportConfig, VarInt};
-use std::net::SocketAddr;
+use quinn::{Connection, ConnectionError, RecvStream, SendStream, TransportConfig, VarInt};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -100,12 +98,13 @@ async fn connect(config: &Config, links: &Links) -> Result<Connection, Error> {
     let host = config.server.rsplit_once(':').map_or(config.server.as_str(), |(host, _)| host);
     let host = host.trim_start_matches('[').trim_end_matches(']');
     let name = config.server_name.as_deref().unwrap_or(host);
+    let settings = settings(config)?;
     let mut attempts = JoinSet::new();
     let mut failure = Error::new(Code::Unreachable, format!("the name {} has no address", config.server));
     for address in found.take(ADDRESSES_MAX) {
         // A machine without one kind of address reaches the server by the other.
         match links.sockets.endpoint(address.is_ipv4()) {
-            Ok(endpoint) => match endpoint.connect_with(settings(config, address)?, address, name) {
+            Ok(endpoint) => match endpoint.connect_with(settings.clone(), address, name) {
                 Ok(connecting) => _ = attempts.spawn(connecting.into_future()),
                 Err(quinn::ConnectError::InvalidServerName(name)) => {
                     return Err(Error::new(Code::InvalidArgument, format!("{name} is no server name")));
@@ -125,7 +124,7 @@ async fn connect(config: &Config, links: &Links) -> Result<Connection, Error> {
     Err(failure)
 }
 
-fn settings(config: &Config, server: SocketAddr) -> Result<quinn::ClientConfig, Error> {
+fn settings(config: &Config) -> Result<quinn::ClientConfig, Error> {
     let quic = QuicClientConfig::try_from(config.tls.clone())
         .map_err(|error| Error::new(Code::InvalidArgument, format!("TLS cannot be used for QUIC: {error}")))?;
     let mut transport = TransportConfig::default();
@@ -136,11 +135,6 @@ fn settings(config: &Config, server: SocketAddr) -> Result<quinn::ClientConfig, 
         .receive_window(VarInt::from_u32(CONNECTION_WINDOW_BYTES))
         .max_concurrent_uni_streams(VarInt::from_u32(SERVER_STREAMS_MAX))
         .max_concurrent_bidi_streams(VarInt::from_u32(0));
-    if server.ip().to_canonical().is_loopback() {
-        let mut datagrams = MtuDiscoveryConfig::default();
-        datagrams.upper_bound(LOOPBACK_DATAGRAM_BYTES_MAX);
-        transport.mtu_discovery_config(Some(datagrams));
-    }
     let mut settings = quinn::ClientConfig::new(Arc::new(quic));
     settings.transport_config(Arc::new(transport));
     Ok(settings)

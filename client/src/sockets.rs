@@ -2,9 +2,8 @@
 
 use crate::state::closed;
 use highwater_proto::error::{Code, Error};
-use highwater_proto::limits::LOOPBACK_DATAGRAM_BYTES_MAX;
 use parking_lot::Mutex;
-use quinn::{Endpoint, EndpointConfig, TokioRuntime};
+use quinn::Endpoint;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 
@@ -50,7 +49,7 @@ impl Sockets {
         if let Some(endpoint) = slot {
             return Ok(endpoint.clone());
         }
-        let endpoint = open(unspecified(v4))
+        let endpoint = Endpoint::client(unspecified(v4))
             .map_err(|error| Error::new(Code::Unreachable, format!("no socket could be opened: {error}")))?;
         *slot = Some(endpoint.clone());
         Ok(endpoint)
@@ -66,12 +65,6 @@ impl Sockets {
             endpoint.wait_idle().await;
         }
     }
-}
-
-fn open(address: SocketAddr) -> std::io::Result<Endpoint> {
-    let mut config = EndpointConfig::default();
-    config.max_udp_payload_size(LOOPBACK_DATAGRAM_BYTES_MAX).expect("it is between 1,200 and 65,527");
-    Endpoint::new(config, None, UdpSocket::bind(address)?, Arc::new(TokioRuntime))
 }
 
 fn unspecified(v4: bool) -> SocketAddr {

@@ -61,10 +61,5 @@ impl Default for Limits {
     }
 }
 
-/// Longest UDP payload between a server and a client on the same machine, in bytes: no network in between limits it, and
-/// one that holds dozens of messages costs hardly more than one that holds five. Elsewhere QUIC finds what the path takes,
-/// up to Ethernet's.
-pub const LOOPBACK_DATAGRAM_BYTES_MAX: u16 = 16 << 10;
-
 /// Largest `body_bytes_max` that may be configured, in bytes.
 pub const BODY_BYTES_CONFIGURABLE_MAX: usize = 512 << 10;

@@ -5,8 +5,7 @@ use crate::keys::EndpointKeys;
 use crate::limits::{ConnectionLimits, SEND_WINDOW_BYTES, STREAM_WINDOW_BYTES, UNAUTHENTICATED_WINDOW_BYTES};
 use crate::session::{self, Shared};
 use crate::tls::{self, ShownCertificate};
-use highwater_proto::limits::LOOPBACK_DATAGRAM_BYTES_MAX;
-use quinn::{Endpoint, IdleTimeout, Incoming, MtuDiscoveryConfig, ServerConfig, TransportConfig, VarInt};
+use quinn::{Endpoint, IdleTimeout, Incoming, TransportConfig, VarInt};
 use socket2::SockRef;
 use std::net::UdpSocket;
 use std::sync::Arc;
@@ -23,20 +22,13 @@ const CRYPTO_BUFFER_BYTES: usize = 16 << 10;
 /// Bytes that the system may keep for the port in each direction.
 const SOCKET_BUFFER_BYTES: usize = 4 << 20;
 
-/// The open port.
-pub(crate) struct Port {
-    pub(crate) endpoint: Endpoint,
-    /// For clients on the same machine.
-    loopback: Arc<ServerConfig>,
-}
-
 /// Opens the port.
 pub(crate) fn open(
     config: &Config,
     keys: &EndpointKeys,
     certificate: Arc<ShownCertificate>,
-) -> Result<Port, StartError> {
-    let mut server = ServerConfig::with_crypto(tls::server_config(certificate)?);
+) -> Result<Endpoint, StartError> {
+    let mut server = quinn::ServerConfig::with_crypto(tls::server_config(certificate)?);
     server.transport_config(Arc::new(transport(config)?));
     server.migration(true);
     server.max_incoming(config.connections.unauthenticated_max);
@@ -45,15 +37,8 @@ pub(crate) fn open(
     let cannot = |source| StartError::io(format!("cannot listen on {}", config.listen), source);
     let socket = UdpSocket::bind(config.listen).map_err(cannot)?;
     enlarge_buffers(&socket);
-    let mut loopback = server.clone();
-    let mut transport = transport(config)?;
-    let mut datagrams = MtuDiscoveryConfig::default();
-    datagrams.upper_bound(LOOPBACK_DATAGRAM_BYTES_MAX);
-    transport.mtu_discovery_config(Some(datagrams));
-    loopback.transport_config(Arc::new(transport));
     let runtime = Arc::new(quinn::TokioRuntime);
-    let endpoint = Endpoint::new(keys.endpoint_config(), Some(server), socket, runtime).map_err(cannot)?;
-    Ok(Port { endpoint, loopback: Arc::new(loopback) })
+    Endpoint::new(keys.endpoint_config(), Some(server), socket, runtime).map_err(cannot)
 }
 
 /// One socket serves everybody: a thousand devices that answer a push at once should not overflow it.
@@ -85,12 +70,11 @@ fn transport(config: &Config) -> Result<TransportConfig, StartError> {
 
 /// Takes connections until told to drain, then waits for their ends.
 pub(crate) async fn accept(
-    port: Port,
+    endpoint: Endpoint,
     shared: Arc<Shared>,
     limits: ConnectionLimits,
     mut draining: watch::Receiver<bool>,
 ) {
-    let Port { endpoint, loopback } = port;
     let all = Arc::new(Semaphore::new(limits.connections_max));
     let unauthenticated = Arc::new(Semaphore::new(limits.unauthenticated_max));
     let mut connections = JoinSet::new();
@@ -99,9 +83,7 @@ pub(crate) async fn accept(
             incoming = endpoint.accept() => {
                 let Some(incoming) = incoming else { break };
                 if let Some((incoming, permits)) = admit(incoming, &all, &unauthenticated, &limits) {
-                    let is_loopback = incoming.remote_address().ip().to_canonical().is_loopback();
-                    let config = is_loopback.then(|| loopback.clone());
-                    connections.spawn(serve(shared.clone(), incoming, config, permits));
+                    connections.spawn(serve(shared.clone(), incoming, permits));
                 }
             }
             Some(_) = connections.join_next(), if !connections.is_empty() => {}
@@ -145,15 +127,9 @@ fn admit(
     }
 }
 
-/// `config`: in place of the port's.
-async fn serve(shared: Arc<Shared>, incoming: Incoming, config: Option<Arc<ServerConfig>>, permits: Permits) {
+async fn serve(shared: Arc<Shared>, incoming: Incoming, permits: Permits) {
     let peer = incoming.remote_address();
-    let handshake = async {
-        match config {
-            Some(config) => incoming.accept_with(config)?.await,
-            None => incoming.accept()?.await,
-        }
-    };
+    let handshake = async { incoming.accept()?.await };
     match timeout(shared.timeouts.handshake, handshake).await {
         Ok(Ok(connection)) => session::serve(shared, connection, permits.unauthenticated).await,
         Ok(Err(error)) => tracing::debug!(%peer, %error, "handshake failed"),

@@ -6,7 +6,6 @@
 
 use crate::config::StartError;
 use crate::files::{read_if_present, write_private};
-use highwater_proto::limits::LOOPBACK_DATAGRAM_BYTES_MAX;
 use quinn::{ConnectionIdGenerator, EndpointConfig};
 use ring::hmac;
 use ring::rand::{SecureRandom, SystemRandom};
@@ -64,7 +63,6 @@ impl EndpointKeys {
         let keys = self.clone();
         config.cid_generator(move || keys.connection_ids());
         config.min_reset_interval(RESET_INTERVAL_MIN);
-        config.max_udp_payload_size(LOOPBACK_DATAGRAM_BYTES_MAX).expect("it is between 1,200 and 65,527");
         config
     }
 }

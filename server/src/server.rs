@@ -63,8 +63,7 @@ impl Server {
         }));
         let keys = EndpointKeys::load_or_create(&config.data)?;
         let Secured { certificate, tokens, directory } = secure(config)?;
-        let port = endpoint::open(config, &keys, certificate.clone())?;
-        let endpoint = port.endpoint.clone();
+        let endpoint = endpoint::open(config, &keys, certificate.clone())?;
         let address =
             endpoint.local_addr().map_err(|source| StartError::io("the port has no address".to_owned(), source))?;
         if let Some(directory) = &directory {
@@ -85,7 +84,7 @@ impl Server {
             let handover = handover.clone();
             async move { handover.serve().await }
         });
-        let accepting = tokio::spawn(endpoint::accept(port, shared, config.connections.clone(), drains));
+        let accepting = tokio::spawn(endpoint::accept(endpoint.clone(), shared, config.connections.clone(), drains));
         let renewing = directory.map(|directory| tokio::spawn(renew(directory, certificate)));
         tracing::info!(%address, data = %config.data.display(), incarnation = %engine.incarnation(), "server started");
         Ok(Self { engine, endpoint, address, draining, poisoned, accepting, handover, waking, renewing })

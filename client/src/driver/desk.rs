@@ -1,6 +1,6 @@
 //! What outlives a session: the queue of sends with its store, and everybody who waits for an answer.
 
-use super::{Order, Ticket};
+use super::{Enqueued, Order, Ticket};
 use crate::builder::Config;
 use crate::client::Sending;
 use crate::command::{LocalId, Numbered, Quote, Recipient};
@@ -37,7 +37,7 @@ pub(super) struct Desk {
     receipts: FxHashMap<LocalId, oneshot::Sender<Result<Receipt, Error>>>,
     unsent: Vec<(Numbered, Sending)>,
     /// Told once what they did is durable.
-    queued: Vec<(oneshot::Sender<Vec<Result<Sending, Error>>>, Vec<Result<Sending, Error>>)>,
+    queued: Vec<(oneshot::Sender<Enqueued>, Enqueued)>,
     withdrawn: Vec<oneshot::Sender<Result<bool, Error>>>,
     flushing: Vec<oneshot::Sender<Result<(), Error>>>,
     held_up: watch::Sender<Option<Error>>,

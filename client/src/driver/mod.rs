@@ -31,10 +31,13 @@ const CLOSE_TIMEOUT: Duration = Duration::from_millis(500);
 /// Orders taken before anything else gets its turn; they share one write to the store and one to the connection.
 const ORDERS_PER_TURN_MAX: usize = 256;
 
+/// What became of commands that were to be queued, of each by itself.
+pub(crate) type Enqueued = Vec<Result<Sending, Error>>;
+
 /// What the handles ask of the loop.
 pub(crate) enum Order {
     /// Queue numbered commands, one after the other.
-    Enqueue { commands: Vec<Numbered>, reply: oneshot::Sender<Vec<Result<Sending, Error>>> },
+    Enqueue { commands: Vec<Numbered>, reply: oneshot::Sender<Enqueued> },
     /// Hand over what an earlier run left.
     Unsent { reply: oneshot::Sender<Vec<(Numbered, Sending)>> },
     /// Take a command out of the queue.
