@@ -80,6 +80,8 @@ mod tests {
             });
             assert!(panicking.join().is_err());
         });
-        assert_eq!((*mutex.lock(), *lock.read(), *lock.write()), (1, 1, 1));
+        assert_eq!((*mutex.lock(), *lock.read()), (1, 1));
+        *lock.write() += 1;
+        assert_eq!(*lock.read(), 2);
     }
 }

@@ -13,7 +13,12 @@ const MEMBERS: usize = 100;
 fn open(fixture: &Fixture) -> Engine {
     // What a hundred appends cost, two checks cost: a regret of 64 records is reached at once.
     let costs = FanoutCosts { append_ns: 1_000, pull_check_ns: 50_000, regret_ns_max: 1_000_000 };
-    let fanout = FanoutThresholds { dwell_ms_min: 0, costs: Some(costs), ..FanoutThresholds::default() };
+    let fanout = FanoutThresholds {
+        write_members_max: 1_000,
+        dwell_ms_min: 0,
+        costs: Some(costs),
+        ..FanoutThresholds::default()
+    };
     Engine::open(fixture.directory.path(), Options { fanout, ..fixture.options() }).unwrap()
 }
 
