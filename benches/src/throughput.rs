@@ -186,22 +186,16 @@ pub fn child(arguments: &[String]) -> Result<(), Failure> {
         return Err(format!("nothing is called {arguments:?}").into());
     };
     let context = Context { quick: false, out: default_out(), budget: Duration::ZERO, seed: 1 };
-    let size: usize = size.parse()?;
-    if scene == "persists" {
-        let mut r = Report::new("x", Machine::here(&context.out));
-        let c = Context { budget: Duration::from_secs(120), ..context };
-        stalls::persists(&c, &mut r)?;
-        r.finish(std::path::Path::new("/tmp/w/p/out"))?;
-        return Ok(());
-    }
+    let (size, depth): (usize, usize) = (size.parse()?, depth.parse()?);
+    let sending = Duration::from_secs_f64(seconds.parse()?);
     let scene = match scene.as_str() {
         "direct" => Scene::direct(size, context.seed),
-        _ => Scene::groups(16, size, (size * 2).max(256), context.seed),
+        "groups" => Scene::groups(16, size, (size * 2).max(256), context.seed),
+        other => return Err(format!("no scene is called {other}").into()),
     };
     let bodies = bodies(BODY_BYTES, context.seed);
     let mut target = Target::open(&context, Strategy::Write(Durability::Power), &scene, &bodies)?;
-    let until = Instant::now() + Duration::from_secs_f64(seconds.parse()?);
-    let measured = target.measure(depth.parse()?, u64::MAX, until)?;
+    let measured = target.measure(depth, u64::MAX, Instant::now() + sending)?;
     let (sends, cpu) = (measured.driven.per_second(), measured.cpu_us_per_send());
     println!("{sends:.0} sends/s, {cpu:.2} µs of CPU each, a settling persist included");
     Ok(())

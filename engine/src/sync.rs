@@ -39,25 +39,37 @@ impl Condvar {
 
 /// A lock for one that writes, or several that read.
 #[derive(Debug, Default)]
-pub(crate) struct RwLock<T>(std::sync::RwLock<T>);
+pub(crate) struct RwLock<T> {
+    lock: std::sync::RwLock<T>,
+    /// Held by the writer who is next. Alone, the lock goes to whoever comes first after it was given up: mostly to who has
+    /// just given it up, since that one runs already.
+    turn: Mutex<()>,
+}
 
 impl<T> RwLock<T> {
     pub(crate) const fn new(value: T) -> Self {
-        Self(std::sync::RwLock::new(value))
+        Self { lock: std::sync::RwLock::new(value), turn: Mutex::new(()) }
     }
 
     pub(crate) fn read(&self) -> RwLockReadGuard<'_, T> {
-        whole(self.0.read())
+        whole(self.lock.read())
     }
 
+    /// Writers come one after the other, however often each of them comes.
     pub(crate) fn write(&self) -> RwLockWriteGuard<'_, T> {
-        whole(self.0.write())
+        let _turn = self.turn.lock();
+        whole(self.lock.write())
+    }
+
+    /// Lets a writer who waits have the lock: for a reader between giving it up and taking it again.
+    pub(crate) fn give_way(&self) {
+        drop(self.turn.lock());
     }
 
     /// Unless that would have to wait.
     #[cfg(test)]
     pub(crate) fn try_write(&self) -> Option<RwLockWriteGuard<'_, T>> {
-        self.0.try_write().ok()
+        self.lock.try_write().ok()
     }
 }
 
@@ -69,6 +81,37 @@ fn whole<G>(locked: LockResult<G>) -> G {
 mod tests {
     use super::*;
     use std::thread;
+
+    /// A thread that takes the lock again and again does not keep the other from it: in each of 100 rounds the other one
+    /// gets it before the first has had it twice more.
+    fn gets_its_turn(again: impl Fn(&RwLock<u32>) -> u32 + Sync) {
+        let lock = RwLock::new(0);
+        for round in 1..=100 {
+            thread::scope(|scope| {
+                let held = lock.read();
+                let writer = scope.spawn(|| *lock.write() += 1);
+                while lock.turn.0.try_lock().is_ok() {
+                    thread::yield_now();
+                }
+                drop(held);
+                assert_eq!(again(&lock), round);
+                writer.join().expect("it writes");
+            });
+        }
+    }
+
+    #[test]
+    fn a_writer_that_waits_comes_before_a_reader_that_gives_way() {
+        gets_its_turn(|lock| {
+            lock.give_way();
+            *lock.read()
+        });
+    }
+
+    #[test]
+    fn writers_come_in_turns() {
+        gets_its_turn(|lock| *lock.write());
+    }
 
     #[test]
     fn a_panic_elsewhere_spoils_nothing() {

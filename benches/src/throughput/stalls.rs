@@ -22,7 +22,7 @@ pub(super) fn run(context: &Context, report: &mut Report) -> Result<(), Failure>
 }
 
 /// Acknowledgements while a persist runs against those outside, realistic density, 64 in flight.
-pub(super) fn persists(context: &Context, report: &mut Report) -> Result<(), Failure> {
+fn persists(context: &Context, report: &mut Report) -> Result<(), Failure> {
     let bodies = bodies(super::BODY_BYTES, context.seed);
     let users = context.pick(Density::Realistic.users(), 1 << 14);
     let scene = Scene::direct(users, context.seed);

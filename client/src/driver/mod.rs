@@ -28,7 +28,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 const STABLE_AFTER: Duration = Duration::from_secs(5);
 /// How long a closing client waits for the server to have everything.
 const CLOSE_TIMEOUT: Duration = Duration::from_millis(500);
-/// Orders taken before anything else gets its turn; they share one write to the store and one to the connection.
+/// Orders, or commands in them, taken before anything else gets its turn; they share one write to the store and one to the connection.
 const ORDERS_PER_TURN_MAX: usize = 256;
 
 /// What became of commands that were to be queued, of each by itself.
@@ -52,6 +52,16 @@ pub(crate) enum Order {
     Acknowledge { checkpoint: Bytes },
     /// End.
     Close { reply: oneshot::Sender<()> },
+}
+
+impl Order {
+    /// How many commands it brings along, or 1.
+    fn weight(&self) -> usize {
+        match self {
+            Order::Enqueue { commands, .. } => commands.len().max(1),
+            _ => 1,
+        }
+    }
 }
 
 /// A command without a number, and who waits for its outcome.
@@ -196,6 +206,7 @@ impl Driver {
         let mut next = Some(order.ok_or(Ended::ByApplication(None))?);
         let mut turns = ORDERS_PER_TURN_MAX;
         while let Some(order) = next.take() {
+            let weight = order.weight();
             match self.desk.take(order) {
                 None | Some(Connected::Acknowledge(_)) => {}
                 Some(Connected::Subscribe { reply, .. }) => refuse_subscription(reply),
@@ -204,7 +215,7 @@ impl Driver {
                     return Err(Ended::ByApplication(Some(reply)));
                 }
             }
-            turns -= 1;
+            turns = turns.saturating_sub(weight);
             // What is taken off the channel is carried out: nobody else has it.
             if turns > 0 {
                 next = self.orders.try_recv().ok();

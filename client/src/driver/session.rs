@@ -105,14 +105,19 @@ impl Driver {
             bytes => self.desk.outgoing.transmit(Instant::now(), board.room(), bytes),
         };
         self.desk.settle().await.map_err(Ended::Failed)?;
+        let mut is_refused = false;
         for transmission in transmissions {
             let Transmission { local, number, command } = transmission;
             if let Err(error) = board.transmit(local, number, &command) {
+                is_refused = true;
                 let verdict = self.desk.outgoing.answered(local, Err(error), Instant::now());
                 if let Verdict::EndSession(error) = verdict {
                     return Ok(Err(error));
                 }
             }
+        }
+        if is_refused {
+            self.desk.settle().await.map_err(Ended::Failed)?;
         }
         Ok(Ok(()))
     }
@@ -121,6 +126,7 @@ impl Driver {
         let mut next = Some(order.ok_or(Ended::ByApplication(None))?);
         let mut turns = ORDERS_PER_TURN_MAX;
         while let Some(order) = next.take() {
+            let weight = order.weight();
             let done = match self.desk.take(order) {
                 None => Ok(()),
                 Some(Connected::Subscribe { request, connection, reply })
@@ -141,7 +147,7 @@ impl Driver {
             if done.is_err() {
                 return Ok(done);
             }
-            turns -= 1;
+            turns = turns.saturating_sub(weight);
             // As in `take_offline`.
             if turns > 0 {
                 next = self.orders.try_recv().ok();

@@ -23,7 +23,10 @@ use std::time::{Duration, Instant};
 /// Rows encoded before the lock is given up: some tens of microseconds.
 const SLICE_ROWS: usize = 128;
 
-/// How long commits have the lock for themselves then.
+/// Slices after which readers get a turn where there are no commits.
+const SLICES_PER_PAUSE: usize = 16;
+
+/// How long commits and readers have the lock for themselves then.
 const SLICE_PAUSE: Duration = Duration::from_micros(100);
 
 /// Whether the active head should be frozen now.
@@ -113,6 +116,7 @@ pub(super) fn run(shared: &Shared, jobs: &Receiver<Option<PersistJob>>) {
 
 /// Encodes the frozen rows, giving way to commits and reads after every few of them.
 fn encode(shared: &Shared, rows: &mut Rows, through: Position) {
+    let mut slices: usize = 0;
     loop {
         rows.reserve(SLICE_ROWS);
         if rows.encode(&mut shared.state.write(), SLICE_ROWS) {
@@ -120,7 +124,8 @@ fn encode(shared: &Shared, rows: &mut Rows, through: Position) {
         }
         // Commits that go on meanwhile get most of the time. Nothing that waits just now proves that there are none:
         // whoever gives the next one may be waiting for this very processor.
-        if shared.visible() > through {
+        slices += 1;
+        if shared.visible() > through || slices.is_multiple_of(SLICES_PER_PAUSE) {
             thread::sleep(SLICE_PAUSE);
         }
     }

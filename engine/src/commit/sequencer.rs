@@ -251,6 +251,7 @@ impl Sequencer {
             if looks % LOOKS_PER_LOCK == 0 {
                 // What is durable is to become visible meanwhile. What is applied now is known from `ahead` already.
                 drop(state);
+                shared.state.give_way();
                 state = shared.state.read();
             }
             let is_blocked = pending.is_blocked(Known { state: &state, ahead: &self.ahead }, &blocked);
