@@ -41,7 +41,7 @@ pub struct FanoutCosts {
     /// H: CPU time of appending a record to one more inbox, its share of a persist included, in ns.
     pub append_ns: u64,
     /// h: CPU time that a sync takes for one more followed conversation, in ns. Without news it is a comparison (4 ns),
-    /// with news in memory 75 ns, with news in the index some 3 µs; the default is on the side of fan-out on write.
+    /// with news in the index some 2 to 3 µs; the default lies between, on the side of fan-out on write.
     pub pull_check_ns: u64,
     /// CPU time that a conversation's mode may have cost more than the other one would have before it changes, in ns.
     pub regret_ns_max: u64,
