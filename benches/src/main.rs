@@ -86,10 +86,10 @@ struct Entry {
 }
 
 const PROGRAMS: [Entry; 7] = [
-    Entry { name: "amplification", run: amplification::run, seconds: 840, seconds_quick: 35 },
-    Entry { name: "throughput", run: throughput::run, seconds: 600, seconds_quick: 30 },
+    Entry { name: "amplification", run: amplification::run, seconds: 840, seconds_quick: 28 },
+    Entry { name: "throughput", run: throughput::run, seconds: 600, seconds_quick: 25 },
     Entry { name: "sync", run: sync::run, seconds: 255, seconds_quick: 20 },
-    Entry { name: "wire", run: wire::run, seconds: 540, seconds_quick: 45 },
+    Entry { name: "wire", run: wire::run, seconds: 540, seconds_quick: 40 },
     Entry { name: "versus", run: versus::run, seconds: 600, seconds_quick: 60 },
     Entry { name: "real", run: real::run, seconds: 180, seconds_quick: 15 },
     Entry { name: "growth", run: growth::run, seconds: 480, seconds_quick: 25 },

@@ -250,9 +250,7 @@ impl Sequencer {
             looks += 1;
             if looks % LOOKS_PER_LOCK == 0 {
                 // What is durable is to become visible meanwhile. What is applied now is known from `ahead` already.
-                drop(state);
-                shared.state.give_way();
-                state = shared.state.read();
+                state = shared.state.give_way(state);
             }
             let is_blocked = pending.is_blocked(Known { state: &state, ahead: &self.ahead }, &blocked);
             let verdict = if is_blocked { Verdict::Wait } else { self.decide(&state, &pending, time_ms) };
