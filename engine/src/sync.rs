@@ -83,6 +83,9 @@ fn whole<G>(locked: LockResult<G>) -> G {
 mod tests {
     use super::*;
     use std::thread;
+    use std::time::{Duration, Instant};
+
+    const PATIENCE: Duration = Duration::from_secs(10);
 
     /// A thread that takes the lock again and again does not keep the other from it: in each of 100 rounds the other one
     /// gets it before the first has had it twice more.
@@ -92,7 +95,9 @@ mod tests {
             thread::scope(|scope| {
                 let held = lock.read();
                 let writer = scope.spawn(|| *lock.write() += 1);
+                let until = Instant::now() + PATIENCE;
                 while lock.turn.0.try_lock().is_ok() {
+                    assert!(Instant::now() < until, "a writer who waits has the turn");
                     thread::yield_now();
                 }
                 assert_eq!(again(&lock, held), round);
