@@ -36,7 +36,8 @@ pub(super) enum Frame {
 
 /// The next frame, if all of it has come in.
 fn next(reader: &mut FrameReader) -> Result<Option<Frame>, FrameError> {
-    let receipt = reader.peek()?.and_then(ReceiptFrame::parse).map(|frame| Frame::Receipt(frame.id, frame.into()));
+    let receipt =
+        reader.peek()?.and_then(ReceiptFrame::parse).map(|frame| Frame::Receipt(frame.id, frame.to_receipt().into()));
     if receipt.is_some() {
         reader.skip();
         return Ok(receipt);

@@ -177,19 +177,6 @@ impl From<wire::Device> for Device {
     }
 }
 
-impl From<wire::ReceiptFrame<'_>> for Receipt {
-    fn from(receipt: wire::ReceiptFrame<'_>) -> Self {
-        Self {
-            conversation: receipt.conversation.to_owned(),
-            seq: receipt.seq,
-            position: receipt.position,
-            time_ms: receipt.time_ms,
-            client_seq: receipt.client_seq,
-            repeated: receipt.repeated,
-        }
-    }
-}
-
 impl From<wire::Receipt> for Receipt {
     fn from(receipt: wire::Receipt) -> Self {
         Self {

@@ -46,6 +46,46 @@ pub(super) fn each<'a>(mut bytes: &'a [u8], mut take: impl FnMut(Field<'a>) -> O
     Some(())
 }
 
+/// The tags of a frame's numbered message: the frame has one field, which holds an id (its field 1) and a message.
+#[derive(Clone, Copy)]
+pub(super) struct Envelope {
+    pub(super) outer: u32,
+    pub(super) inner: u32,
+}
+
+impl Envelope {
+    /// The id and the message; `None` if there is anything else, or the message twice: the two would be merged into one.
+    pub(super) fn open(self, frame: &[u8]) -> Option<(u64, &[u8])> {
+        let (mut id, mut message) = (0, None);
+        each(only(self.outer, frame)?, |field| {
+            match (field.tag, field.value) {
+                (1, Value::Number(number)) => id = number,
+                (tag, Value::Bytes(bytes)) if tag == self.inner && message.is_none() => message = Some(bytes),
+                _ => return None,
+            }
+            Some(())
+        })?;
+        Some((id, message?))
+    }
+
+    /// Bytes of a frame whose message has so many.
+    pub(super) fn frame_len(self, id: u64, length: usize) -> usize {
+        nested_len(self.outer, self.numbered_len(id, length))
+    }
+
+    /// Writes the frame's length and all that stands before a message of so many bytes.
+    pub(super) fn put(self, id: u64, length: usize, out: &mut impl BufMut) {
+        out.put_u32_le(self.frame_len(id, length) as u32);
+        put_nested(self.outer, self.numbered_len(id, length), out);
+        put_number(1, id, out);
+        put_nested(self.inner, length, out);
+    }
+
+    fn numbered_len(self, id: u64, length: usize) -> usize {
+        number_len(1, id) + nested_len(self.inner, length)
+    }
+}
+
 /// Bytes of a number's field; one that is 0 is left out.
 pub(super) fn number_len(tag: u32, value: u64) -> usize {
     if value == 0 { 0 } else { key_len(tag) + encoded_len_varint(value) }
@@ -94,4 +134,42 @@ pub(super) fn nested_len(tag: u32, length: usize) -> usize {
 pub(super) fn put_nested(tag: u32, length: usize, out: &mut impl BufMut) {
     encode_key(tag, WireType::LengthDelimited, out);
     encode_varint(length as u64, out);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ENVELOPE: Envelope = Envelope { outer: 2, inner: 3 };
+
+    /// A frame without its length, whose numbered message has these fields one after the other.
+    fn frame(fields: &[&[u8]]) -> Vec<u8> {
+        let fields = fields.concat();
+        let mut out = Vec::new();
+        put_bytes(ENVELOPE.outer, &fields, &mut out);
+        out
+    }
+
+    #[test]
+    fn a_frame_is_opened_as_it_was_put() {
+        let mut out = Vec::new();
+        ENVELOPE.put(300, 4, &mut out);
+        out.extend(b"text");
+        assert_eq!(out.len(), 4 + ENVELOPE.frame_len(300, 4));
+        assert_eq!(out[..4], (out.len() as u32 - 4).to_le_bytes());
+        assert_eq!(ENVELOPE.open(&out[4..]), Some((300, &b"text"[..])));
+    }
+
+    #[test]
+    fn what_would_be_merged_or_is_unknown_is_left_alone() {
+        let (mut id, mut message, mut other) = (Vec::new(), Vec::new(), Vec::new());
+        put_number(1, 7, &mut id);
+        put_bytes(ENVELOPE.inner, b"one", &mut message);
+        put_bytes(ENVELOPE.inner + 1, b"other", &mut other);
+        assert_eq!(ENVELOPE.open(&frame(&[&id, &message])), Some((7, &b"one"[..])));
+        assert_eq!(ENVELOPE.open(&frame(&[&message])), Some((0, &b"one"[..])), "an id of 0 is left out");
+        for fields in [&[&id[..], &message, &message][..], &[&id, &message, &other], &[&id], &[]] {
+            assert_eq!(ENVELOPE.open(&frame(fields)), None, "{fields:?}");
+        }
+    }
 }

@@ -1,12 +1,11 @@
 //! A receipt, written and read where it lies: it answers every message sent.
 
-use super::fields::{Value, bytes_len, each, nested_len, number_len, only, put_bytes, put_nested, put_number};
+use super::Receipt;
+use super::fields::{Envelope, Value, bytes_len, each, number_len, put_bytes, put_number};
 use bytes::BufMut;
 
-/// The field of a server's frame that holds a response.
-const RESPONSE: u32 = 2;
-/// The field of a response that holds a receipt.
-const RECEIPT: u32 = 3;
+/// A response in a server's frame, and a receipt in the response.
+const RECEIPT: Envelope = Envelope { outer: 2, inner: 3 };
 
 /// A frame that answers a request with a receipt: see [`super::Receipt`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -34,11 +33,7 @@ impl<'a> ReceiptFrame<'a> {
         let repeated = u64::from(self.repeated);
         let numbers_len = numbers.iter().map(|(tag, value)| number_len(*tag, *value)).sum::<usize>();
         let receipt = bytes_len(1, self.conversation.as_bytes()) + numbers_len + number_len(6, repeated);
-        let response = number_len(1, self.id) + nested_len(RECEIPT, receipt);
-        out.put_u32_le(nested_len(RESPONSE, response) as u32);
-        put_nested(RESPONSE, response, out);
-        put_number(1, self.id, out);
-        put_nested(RECEIPT, receipt, out);
+        RECEIPT.put(self.id, receipt, out);
         put_bytes(1, self.conversation.as_bytes(), out);
         numbers.iter().for_each(|(tag, value)| put_number(*tag, *value, out));
         put_number(6, repeated, out);
@@ -47,18 +42,9 @@ impl<'a> ReceiptFrame<'a> {
     /// Reads a server's frame, without the length before it. `None` if it is anything else, or written in an unusual
     /// way: the general way tells which.
     pub fn parse(frame: &'a [u8]) -> Option<Self> {
-        let mut found = Self::default();
-        let mut receipt = None;
-        each(only(RESPONSE, frame)?, |field| {
-            match (field.tag, field.value) {
-                (1, Value::Number(id)) => found.id = id,
-                // Twice, the two would be merged into one.
-                (RECEIPT, Value::Bytes(bytes)) if receipt.is_none() => receipt = Some(bytes),
-                _ => return None,
-            }
-            Some(())
-        })?;
-        each(receipt?, |field| {
+        let (id, receipt) = RECEIPT.open(frame)?;
+        let mut found = Self { id, ..Self::default() };
+        each(receipt, |field| {
             match (field.tag, field.value) {
                 (1, Value::Bytes(name)) => found.conversation = std::str::from_utf8(name).ok()?,
                 (2, Value::Number(seq)) => found.seq = seq,
@@ -72,12 +58,24 @@ impl<'a> ReceiptFrame<'a> {
         })?;
         Some(found)
     }
+
+    /// The general message.
+    pub fn to_receipt(self) -> Receipt {
+        Receipt {
+            conversation: self.conversation.to_owned(),
+            seq: self.seq,
+            position: self.position,
+            time_ms: self.time_ms,
+            client_seq: self.client_seq,
+            repeated: self.repeated,
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::{Receipt, Response, ServerFrame, Target, encode_frame, response, server_frame};
+    use crate::wire::{Response, ServerFrame, Target, encode_frame, response, server_frame};
     use proptest::prelude::*;
     use prost::Message;
 
@@ -89,11 +87,6 @@ mod tests {
         out
     }
 
-    fn to_receipt(frame: ReceiptFrame<'_>) -> Receipt {
-        let ReceiptFrame { conversation, seq, position, time_ms, client_seq, repeated, .. } = frame;
-        Receipt { conversation: conversation.to_owned(), seq, position, time_ms, client_seq, repeated }
-    }
-
     proptest! {
         #[test]
         fn it_is_what_the_general_message_says(
@@ -103,7 +96,7 @@ mod tests {
             let frame = ReceiptFrame { id, conversation: &conversation, seq, position, time_ms, client_seq, repeated };
             let mut out = Vec::new();
             frame.encode(&mut out);
-            prop_assert_eq!(&out, &general(id, response::Outcome::Receipt(to_receipt(frame))));
+            prop_assert_eq!(&out, &general(id, response::Outcome::Receipt(frame.to_receipt())));
             prop_assert_eq!(ReceiptFrame::parse(&out[4..]), Some(frame));
         }
 
@@ -120,7 +113,7 @@ mod tests {
                 bytes[place] = byte;
             }
             if let Some(found) = ReceiptFrame::parse(&bytes) {
-                let response = Response { id: found.id, outcome: Some(response::Outcome::Receipt(to_receipt(found))) };
+                let response = Response { id: found.id, outcome: Some(response::Outcome::Receipt(found.to_receipt())) };
                 let expected = ServerFrame { body: Some(server_frame::Body::Response(response)) };
                 prop_assert_eq!(ServerFrame::decode(&bytes[..]), Ok(expected));
             }

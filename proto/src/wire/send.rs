@@ -5,17 +5,13 @@
 //! left to the general way, so that there is one judge of what is malformed; the tests hold both to the same answer.
 
 use super::Send;
-use super::fields::{
-    Value, bytes_len, each, nested_len, number_len, only, optional_len, put_bytes, put_nested, put_number, put_optional,
-};
+use super::fields::{Envelope, Value, bytes_len, each, number_len, optional_len, put_bytes, put_number, put_optional};
 use super::framing::FrameError;
 use crate::limits::WIRE_FRAME_BYTES_MAX;
 use bytes::{BufMut, Bytes};
 
-/// The field of a client's frame that holds a request.
-const REQUEST: u32 = 2;
-/// The field of a request that holds a message to send.
-const SEND: u32 = 2;
+/// A request in a client's frame, and a message to send in the request.
+const SEND: Envelope = Envelope { outer: 2, inner: 2 };
 
 /// A [`Send`] without mentions, with the id of its request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -39,18 +35,9 @@ pub struct SendRequest<'a> {
 impl<'a> SendRequest<'a> {
     /// Reads a client's frame. `None` if it is anything else, or written in an unusual way.
     pub fn parse(frame: &'a [u8]) -> Option<Self> {
-        let mut found = Self::default();
-        let mut message = None;
-        each(only(REQUEST, frame)?, |field| {
-            match (field.tag, field.value) {
-                (1, Value::Number(id)) => found.id = id,
-                // Twice, the two would be merged into one.
-                (SEND, Value::Bytes(send)) if message.is_none() => message = Some(send),
-                _ => return None,
-            }
-            Some(())
-        })?;
-        each(message?, |field| {
+        let (id, message) = SEND.open(frame)?;
+        let mut found = Self { id, ..Self::default() };
+        each(message, |field| {
             match (field.tag, field.value) {
                 (1, Value::Number(number)) => found.client_seq = number,
                 (2, Value::Bytes(name)) => found.to = std::str::from_utf8(name).ok()?,
@@ -74,15 +61,11 @@ impl<'a> SendRequest<'a> {
         let names = bytes_len(2, to) + bytes_len(3, conversation);
         let times = optional_len(5, self.quote) + optional_len(7, self.sent_at_ms);
         let send = number_len(1, self.client_seq) + names + bytes_len(4, self.body) + times;
-        let request = number_len(1, self.id) + nested_len(SEND, send);
-        let length = nested_len(REQUEST, request);
+        let length = SEND.frame_len(self.id, send);
         if length > WIRE_FRAME_BYTES_MAX {
             return Err(FrameError::TooLong { length, bytes_max: WIRE_FRAME_BYTES_MAX });
         }
-        out.put_u32_le(length as u32);
-        put_nested(REQUEST, request, out);
-        put_number(1, self.id, out);
-        put_nested(SEND, send, out);
+        SEND.put(self.id, send, out);
         put_number(1, self.client_seq, out);
         put_bytes(2, to, out);
         put_bytes(3, conversation, out);
