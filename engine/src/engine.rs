@@ -90,9 +90,9 @@ impl Engine {
             state.apply(&record, &mut touched)?;
         }
         let (input, writer, persister, receivers) = Channels::new().split();
-        let shared =
-            Arc::new(Shared::new(options, state, soft, store, opened.reader, opened.space, input, writer, persister));
-        let threads = Threads::start(&shared, opened.writer, receivers)?;
+        let (log, space) = ((opened.reader, opened.writer), opened.space);
+        let shared = Arc::new(Shared::new(options, state, soft, store, log, space, input, writer, persister));
+        let threads = Threads::start(&shared, receivers)?;
         Ok(Self { inner: Arc::new(Inner { shared, threads: Mutex::new(Some(threads)), _lock: lock }) })
     }
 

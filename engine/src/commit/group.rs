@@ -7,7 +7,6 @@ use highwater_proto::error::{Code, Error};
 use highwater_proto::frame::GroupBuilder;
 use highwater_proto::id::Position;
 use highwater_proto::record::Record;
-use std::sync::mpsc::SyncSender;
 
 /// Records that are assigned together, and what to answer once they are visible.
 pub(crate) struct Group {
@@ -33,16 +32,6 @@ pub(crate) enum Reply {
     Ready(Result<Outcome, Error>),
     /// [`Outcome::Changed`] with the record at this index of the group.
     Changed(usize),
-}
-
-/// What the writer is asked.
-pub(crate) enum WriterInput {
-    /// Append, and sync as the durability mode says.
-    Group(Group),
-    /// Sync whatever was appended, then tell: a persist must not run ahead of the log.
-    Sync(SyncSender<Result<(), Error>>),
-    /// End.
-    End,
 }
 
 impl Group {

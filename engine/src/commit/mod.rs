@@ -3,10 +3,10 @@
 //! 1. [`Shared::submit`] queues a command, bounded in bytes.
 //! 2. The [sequencer](sequencer), one thread, checks it against the state and what is assigned ahead of it
 //!    ([`ahead`], [`rules`]), assigns position, seq, ordinal and time, and encodes the records into a group.
-//! 3. The [writer](writer), one thread, appends the group to the log and syncs it. A failure poisons the engine.
-//! 4. The [applier](applier), one thread, applies the durable records to the state, which makes them visible, answers
-//!    the commands and wakes those concerned.
-//! 5. A [persister](persist), one thread, writes a frozen head to the store now and then.
+//! 3. [`committer::commit`] appends the group to the log ([`durable`]) and syncs it, applies its records to the state,
+//!    which makes them visible, answers the commands and wakes those concerned. A failure poisons the engine. Two
+//!    threads do this while the sequencer makes the next group; where few commands wait, the sequencer does it itself.
+//! 4. A [persister](persist), one thread, writes a frozen head to the store now and then.
 //!
 //! What a command needs from the disk (the target of an edit, the record of a repeat) the [loader](loader) reads
 //! meanwhile; the command waits, and with it whatever must not overtake it.
@@ -15,7 +15,8 @@
 //! it. No other lock is taken while it is held for writing, except `Shared::soft` at a freeze.
 
 pub(crate) mod ahead;
-mod applier;
+mod committer;
+mod durable;
 mod group;
 mod keys;
 mod loader;
@@ -30,7 +31,6 @@ mod tests;
 mod threads;
 mod time;
 mod usage;
-mod writer;
 
 pub(crate) use persist::now as persist_now;
 pub(crate) use planner::Pulls;

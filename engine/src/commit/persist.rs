@@ -3,12 +3,10 @@
 //! Freezing is a matter of microseconds: lists change hands. What was frozen is encoded in short slices and written by a
 //! thread of low priority, so that commits hardly notice.
 //!
-//! At most two heads exist. When the active one is full while the frozen one is still being written, the applier waits,
-//! and with it the senders.
+//! At most two heads exist. When the active one is full while the frozen one is still being written, commits wait, and
+//! with them the senders.
 
-use super::group::WriterInput;
-use super::shared::{LogEnd, PersistJob, Shared, closed};
-use crate::options::Durability;
+use super::shared::{PersistJob, Shared, closed};
 use crate::priority;
 use crate::state::Head;
 use crate::store::{Rows, SoftDevice};
@@ -16,7 +14,7 @@ use highwater_proto::error::{Code, Error};
 use highwater_proto::id::{DeviceId, Position};
 use rustc_hash::FxHashSet;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, sync_channel};
+use std::sync::mpsc::Receiver;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -30,7 +28,8 @@ const SLICES_PER_PAUSE: usize = 16;
 const SLICE_PAUSE: Duration = Duration::from_micros(100);
 
 /// Whether the active head should be frozen now.
-pub(super) fn is_due(shared: &Shared, last: Instant) -> bool {
+pub(super) fn is_due(shared: &Shared) -> bool {
+    let last = shared.persisted.0.lock().began;
     let state = shared.state.read();
     let options = &shared.options;
     let is_full = state.head.bytes() >= options.persist_head_bytes
@@ -51,6 +50,7 @@ pub(super) fn start(shared: &Shared) {
         return;
     }
     let began = Instant::now();
+    progress.began = began;
     let soft = std::mem::take(&mut *shared.soft_dirty.lock());
     let mut state = shared.state.write();
     let (head, changed) = state.freeze(shared.spare_head.lock().take());
@@ -91,7 +91,8 @@ pub(super) fn run(shared: &Shared, jobs: &Receiver<Option<PersistJob>>) {
         priority::lowered("hw-index", || rows.sort());
         encode(shared, &mut rows, through);
         let write = || shared.store.persist(rows, &head);
-        let written = sync_log(shared).and_then(|()| priority::lowered("hw-index", write));
+        // The index must not run ahead of what the log has synced.
+        let written = shared.durable.sync().and_then(|()| priority::lowered("hw-index", write));
         match written {
             Ok(()) => {
                 let mut state = shared.state.write();
@@ -127,28 +128,6 @@ fn encode(shared: &Shared, rows: &mut Rows, through: Position) {
         slices += 1;
         if shared.visible() > through || slices.is_multiple_of(SLICES_PER_PAUSE) {
             thread::sleep(SLICE_PAUSE);
-        }
-    }
-}
-
-/// The index must not run ahead of what the log has synced. `Busy`: the store is being dropped.
-fn sync_log(shared: &Shared) -> Result<(), Error> {
-    if shared.options.durability == Durability::Power {
-        return Ok(());
-    }
-    let (done, synced) = sync_channel(1);
-    let sent = shared.writer.send(WriterInput::Sync(done)).is_ok();
-    if let (true, Ok(result)) = (sent, synced.recv()) {
-        return result;
-    }
-    // The writer has ended. What is frozen is not given up while the log may yet be closed cleanly: the next persist
-    // would leave it out.
-    let mut progress = shared.persisted.0.lock();
-    loop {
-        match progress.log_end {
-            Some(LogEnd::Closed) => return Ok(()),
-            Some(LogEnd::Broken) => return Err(closed()),
-            None => progress = shared.persisted.1.wait(progress),
         }
     }
 }

@@ -4,42 +4,51 @@
 //! a barrier of its conversation or device to be applied, or for something to be read from the disk) is put aside, and
 //! with it every later command of the same conversation or device; all others pass.
 
+mod accept;
+mod company;
 mod modes;
 #[cfg(test)]
 mod tests;
 
 use super::ahead::{Ahead, Known};
-use super::group::{Group, Reply, WriterInput};
-use super::keys::{self, Key};
+use super::committer::{self, WriterInput};
+use super::durable::Appended;
+use super::group::{Group, Reply};
+use super::keys::Key;
 use super::loader::Job;
 use super::pending::Pending;
 use super::planner::Planner;
-use super::rules::{Answer, Directs, Draft, Generations, Rules, Target, Verdict};
+use super::rules::{Directs, Generations, Rules, Target, Verdict};
 use super::shared::Shared;
 use super::time::RecordTime;
-use crate::command::{Command, Destination, Outcome, Receipt, SendSession};
 use crate::state::State;
+use company::Company;
 use highwater_proto::error::{Code, Error};
-use highwater_proto::id::{ConversationId, DeviceId, Ordinal, Position, Seq};
-use highwater_proto::record::{Fact, Mode, Record};
+use highwater_proto::id::{ConversationId, DeviceId, Position};
+use highwater_proto::record::Mode;
 use rustc_hash::FxHashMap;
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::{Receiver, SendError, Sender, SyncSender};
+use std::sync::mpsc::{Receiver, Sender};
 use std::time::Instant;
 
 /// So many commands, or so many bytes of them, are worth sequencing while the group before is synced.
 const OVERLAP_COMMANDS_MIN: usize = 128;
 const OVERLAP_BYTES_MIN: usize = 128 << 10;
+/// The same for the timeline entries that their records make.
+const OVERLAP_ENTRIES_MIN: usize = 4_096;
 /// Commands put aside, one of them for lack of room, after which a group is closed: those behind are not looked at again
 /// for each group. Looking at so many takes about as long as applying a full group; few enough to let what delivers to few
 /// pass a burst of a thousand messages.
 const PUT_ASIDE_MAX: usize = 2_048;
 /// Commands looked at under one lock of the state.
 const LOOKS_PER_LOCK: usize = 64;
-/// Most canonical direct conversations that are remembered by their two users; then they are forgotten.
-const DIRECTS_MAX: usize = 1 << 20;
+
+/// Whether it is not worth a hand-over between threads.
+fn is_little(commands: usize, bytes: impl FnOnce() -> usize) -> bool {
+    commands < OVERLAP_COMMANDS_MIN && bytes() < OVERLAP_BYTES_MIN
+}
 
 /// What the sequencer is told.
 pub(crate) enum Input {
@@ -61,7 +70,6 @@ type OnReplaced = Box<dyn FnOnce() + Send>;
 pub(super) struct Sequencer {
     shared: Arc<Shared>,
     input: Receiver<Input>,
-    writer: SyncSender<WriterInput>,
     loader: Sender<Job>,
     ahead: Ahead,
     /// The last position assigned.
@@ -72,6 +80,7 @@ pub(super) struct Sequencer {
     generations: Generations,
     directs: Directs,
     planner: Planner,
+    company: Company,
     /// Conversations that the planner wants to change, and to which mode.
     planned: Vec<(ConversationId, Mode)>,
     next_generation: u64,
@@ -87,12 +96,7 @@ pub(super) struct Sequencer {
 }
 
 impl Sequencer {
-    pub(super) fn new(
-        shared: Arc<Shared>,
-        input: Receiver<Input>,
-        writer: SyncSender<WriterInput>,
-        loader: Sender<Job>,
-    ) -> Self {
+    pub(super) fn new(shared: Arc<Shared>, input: Receiver<Input>, loader: Sender<Job>) -> Self {
         let planner = Planner::new(shared.options.fanout.costs);
         let (ahead, assigned, time) = {
             let state = shared.state.read();
@@ -101,7 +105,6 @@ impl Sequencer {
         Self {
             shared,
             input,
-            writer,
             loader,
             ahead,
             assigned,
@@ -110,6 +113,7 @@ impl Sequencer {
             generations: Generations::default(),
             directs: Directs::default(),
             planner,
+            company: Company::default(),
             planned: Vec::new(),
             next_generation: 1,
             next_ticket: 1,
@@ -121,7 +125,7 @@ impl Sequencer {
         }
     }
 
-    /// Runs until told to end. Dropping `writer` at the end lets the later threads end, too.
+    /// Runs until told to end.
     pub(super) fn run(mut self) {
         loop {
             if !self.take_input() {
@@ -135,8 +139,7 @@ impl Sequencer {
                 self.refuse_all(&error);
             } else if let Some(group) = self.build_group() {
                 self.shared.space.handed_over(&group.frame);
-                if let Err(SendError(WriterInput::Group(unsent))) = self.writer.send(WriterInput::Group(group)) {
-                    unsent.abandon(&self.shared, &Error::new(Code::OutcomeUnknown, "the store was dropped"));
+                if !self.commit(group) {
                     break;
                 }
             }
@@ -174,15 +177,36 @@ impl Sequencer {
         true
     }
 
-    /// Waits for company: while a group is on its way, few commands gain nothing by following it at once. Those whose
-    /// answers are about to come give their next ones, and one sync serves all of them; otherwise senders that wait for
-    /// answers fall into two halves that take turns, each with a sync of its own. What comes meanwhile wakes nobody.
-    fn gather(&self) {
-        let is_little = self.pending.len() < OVERLAP_COMMANDS_MIN
-            && self.pending.iter().map(|pending| pending.bytes).sum::<usize>() < OVERLAP_BYTES_MIN;
-        if is_little && !self.pending.is_empty() {
-            self.shared.wait_for_applied(self.assigned);
+    /// Lets a few commands wait for others, so that one sync serves all: while a group is on its way they gain nothing by
+    /// following it at once, and after it those come that it answers. What comes meanwhile wakes nobody.
+    fn gather(&mut self) {
+        let bytes = |pending: &VecDeque<Box<Pending>>| pending.iter().map(|pending| pending.bytes).sum();
+        if self.pending.is_empty() || !is_little(self.pending.len(), || bytes(&self.pending)) {
+            return;
         }
+        self.shared.wait_until_committed();
+        if let Some((count, patience)) = self.company.awaited(self.shared.submitted()) {
+            self.company.waited(self.shared.wait_until_submitted(count, patience));
+        }
+    }
+
+    /// Commits a group, or has it committed. False: end at once.
+    fn commit(&mut self, group: Group) -> bool {
+        let is_little = is_little(group.answers.len(), || group.queue_bytes) && group.entries < OVERLAP_ENTRIES_MIN;
+        if !is_little || self.shared.is_committing() {
+            self.company.dismiss();
+            let Err(unsent) = self.shared.hand_over(group) else { return true };
+            unsent.abandon(&self.shared, &Error::new(Code::OutcomeUnknown, "the store was dropped"));
+            return false;
+        }
+        let (answers, began) = (group.answers.len(), Instant::now());
+        let expect = || self.company.expect(answers, self.shared.submitted());
+        if committer::commit(&self.shared, group, expect) == Appended::ClockStarts {
+            // It has gone only after a failure.
+            let _told = self.shared.writer.send(WriterInput::Appended);
+        }
+        self.company.committed_in(began.elapsed());
+        true
     }
 
     /// False: end at once.
@@ -333,149 +357,6 @@ impl Sequencer {
         group.queue_bytes += pending.bytes;
         group.answers.push((pending.completion, reply));
         None
-    }
-
-    /// Space is reserved before positions are assigned: from then on there is only success, or poison.
-    fn reserve(&self, drafts: &[Draft]) -> Result<(), Error> {
-        if drafts.is_empty() {
-            return Ok(());
-        }
-        self.shared.space.reserve(drafts.iter().map(Draft::bytes_max).sum())
-    }
-
-    /// Gives a draft its numbers and its place in the group.
-    fn assign(&mut self, draft: Draft, state: &State, time_ms: u64, group: &mut Group) {
-        let known = Known { state, ahead: &self.ahead };
-        let position = self.assigned.next();
-        let mut counters = known.counters(draft.conversation);
-        let mut previous = Position::ZERO;
-        let (device, client_seq) = draft.number.unwrap_or((DeviceId::ZERO, 0));
-        if !device.is_zero() {
-            let mut numbers = known.device_counters(device);
-            previous = numbers.last_numbered;
-            numbers.last_client_seq = client_seq;
-            numbers.last_numbered = position;
-            numbers.last = position;
-            self.ahead.set_device(device, numbers);
-        }
-        let (mut seq, mut ordinal) = (Seq::ZERO, Ordinal::ZERO);
-        if draft.has_seq {
-            counters.head = counters.head.next();
-            counters.ordinal.0 += u64::from(draft.fact.is_countable());
-            (seq, ordinal) = (counters.head, counters.ordinal);
-        }
-        if !draft.conversation.is_zero() {
-            counters.last = position;
-            if draft.is_barrier {
-                counters.barrier = position;
-            }
-            self.ahead.set_conversation(draft.conversation, counters);
-        }
-        self.note_names(&draft, position, state);
-        let record = Record {
-            position,
-            time_ms,
-            author: draft.author,
-            by_service: draft.by_service,
-            device,
-            client_seq,
-            previous,
-            conversation: draft.conversation,
-            seq,
-            ordinal,
-            fact: draft.fact,
-        };
-        group.records.push(record);
-        self.assigned = position;
-    }
-
-    /// Ids given and memberships begun, for the commands behind.
-    fn note_names(&mut self, draft: &Draft, position: Position, state: &State) {
-        let ahead = &mut self.ahead;
-        match &draft.fact {
-            Fact::User { id, name } => {
-                ahead.users = ahead.users.max(id.0);
-                ahead.name_user(name.as_str().into(), *id, position);
-            }
-            Fact::Conversation { id, name } => {
-                ahead.conversations_count = ahead.conversations_count.max(id.0);
-                ahead.name_conversation(name.as_str().into(), *id, position);
-            }
-            Fact::Device { id, user, name } => {
-                ahead.devices_count = ahead.devices_count.max(id.0);
-                ahead.name_device(*user, name.as_str().into(), *id, position);
-                self.touch_device(*id, position, state);
-            }
-            Fact::Revoke { id } => {
-                self.generations.remove(id);
-                self.replaced.extend(self.sessions.remove(id));
-                self.touch_device(*id, position, state);
-            }
-            Fact::Create { members, .. } | Fact::Add { members } => {
-                members.iter().for_each(|user| ahead.add_membership(*user, position));
-            }
-            Fact::Join => {
-                ahead.add_membership(draft.author, position);
-            }
-            _ => {}
-        }
-    }
-
-    /// A record concerns the device without being numbered by it.
-    fn touch_device(&mut self, id: DeviceId, position: Position, state: &State) {
-        let mut numbers = Known { state, ahead: &self.ahead }.device_counters(id);
-        numbers.last = position;
-        self.ahead.set_device(id, numbers);
-    }
-
-    fn answer(&mut self, answer: Answer, command: &mut Command, state: &State, group: &Group, first: usize) -> Reply {
-        let is_own = |record: &Record| !matches!(record.fact, Fact::Mode(_));
-        let own = group.records[first..].iter().rposition(is_own).map_or(first, |place| first + place);
-        match answer {
-            Answer::Changed => Reply::Changed(own),
-            Answer::Receipt => {
-                let record = &group.records[own];
-                self.note_direct(command, record, state);
-                Reply::Ready(Ok(Outcome::Receipt(Receipt {
-                    conversation: keys::name_of(command, record, state),
-                    seq: record.seq,
-                    position: record.position,
-                    time_ms: record.time_ms,
-                    client_seq: record.client_seq,
-                    repeated: false,
-                })))
-            }
-            Answer::Session(device) => Reply::Ready(Ok(Outcome::Session(self.take_over(device, command, state)))),
-        }
-    }
-
-    /// Spares the next message between the same two the way by the conversation's name.
-    fn note_direct(&mut self, command: &Command, record: &Record, state: &State) {
-        let Command::Send(send) = command else { return };
-        let Destination::User(other) = &send.destination else { return };
-        if self.directs.len() >= DIRECTS_MAX {
-            self.directs.clear();
-        }
-        if let Some(other) = state.names.user(other) {
-            self.directs.insert((send.session.user, other), record.conversation);
-        }
-    }
-
-    /// From here on only the new session may send for the device.
-    fn take_over(&mut self, device: DeviceId, command: &mut Command, state: &State) -> SendSession {
-        let generation = self.next_generation;
-        self.next_generation += 1;
-        self.generations.insert(device, generation);
-        let known = Known { state, ahead: &self.ahead };
-        let numbers = known.device_counters(device);
-        let (mut user, mut by_service) = (Default::default(), false);
-        if let Command::OpenSession(open) = command {
-            user = known.user(&open.user).unwrap_or_default();
-            by_service = open.by_service;
-            let on_replaced = std::mem::replace(&mut open.on_replaced, Box::new(|| {}));
-            self.replaced.extend(self.sessions.insert(device, on_replaced));
-        }
-        SendSession { user, device, generation, by_service, last_client_seq: numbers.last_client_seq }
     }
 
     fn load(&self, job: Job) {

@@ -1,11 +1,13 @@
 //! What the threads of one open store share.
 
-use super::group::WriterInput;
+use super::committer::WriterInput;
+use super::durable::Durable;
+use super::group::Group;
 use super::pending::Pending;
 use super::planner::Pulls;
 use super::sequencer::Input;
 use crate::command::{Command, Completion};
-use crate::log::{LogReader, LogSpace};
+use crate::log::{LogReader, LogSpace, LogWriter};
 use crate::options::Options;
 use crate::state::{Head, State};
 use crate::store::{Rows, SoftDevice, Store};
@@ -17,7 +19,7 @@ use rustc_hash::FxHashSet;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::mpsc::{Sender, SyncSender};
+use std::sync::mpsc::{SendError, Sender, SyncSender};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
@@ -27,6 +29,7 @@ pub(crate) struct Shared {
     pub(crate) state: RwLock<State>,
     pub(crate) store: Store,
     pub(crate) log: LogReader,
+    pub(super) durable: Durable,
     pub(crate) space: LogSpace,
     pub(crate) subscriptions: Subscriptions,
     /// How often users look for what is new: what the planner of fan-out goes by.
@@ -45,16 +48,21 @@ pub(crate) struct Shared {
     /// No command is let in any more. Held for reading while one is sent, so that none is left unanswered.
     is_closed: RwLock<bool>,
     pub(super) writer: SyncSender<WriterInput>,
+    /// Groups that writer and applier have, or are about to get.
+    committing: AtomicUsize,
     pub(super) persister: Sender<Option<PersistJob>>,
     queue_bytes: AtomicUsize,
+    /// Commands submitted so far, and at how many the sequencer is to be woken.
+    submitted: AtomicU64,
+    wakes_at: AtomicU64,
     /// The sequencer waits for something to be applied.
     pub(super) sequencer_waits: AtomicBool,
-    /// The sequencer's thread, while it sleeps until everything is applied.
+    /// The sequencer's thread, while it sleeps.
     sleeper: Mutex<Option<Thread>>,
     /// Looked at first, since there seldom is one.
     has_failed: AtomicBool,
     failure: Mutex<Failure>,
-    /// Told whenever a persist has ended, and when the log has.
+    /// Told whenever a persist has ended.
     pub(super) persisted: (Mutex<PersistState>, Condvar),
 }
 
@@ -68,15 +76,14 @@ pub(crate) struct PersistJob {
 }
 
 /// How far persisting has got.
-#[derive(Default)]
 pub(super) struct PersistState {
     pub(super) in_progress: bool,
+    /// When the last one began; at first, when the store was opened.
+    pub(super) began: Instant,
     /// What the persists so far have done.
     pub(super) done: PersistUsage,
     /// The persister has ended, or will do without another persist.
     pub(super) has_ended: bool,
-    /// `None` while the log is written to.
-    pub(super) log_end: Option<LogEnd>,
 }
 
 /// What persists have done since the store was opened.
@@ -88,15 +95,6 @@ pub(crate) struct PersistUsage {
     pub(crate) last: Duration,
     /// Inbox entries in all heads frozen so far.
     pub(crate) inbox_entries: u64,
-}
-
-/// How the log has ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum LogEnd {
-    /// Cleanly: everything in it is synced.
-    Closed,
-    /// As in a crash, or with an error: what of it is synced is not known.
-    Broken,
 }
 
 /// The answer to whatever comes after the end.
@@ -122,13 +120,16 @@ impl Shared {
         state: State,
         soft: HashMap<DeviceId, SoftDevice>,
         store: Store,
-        log: LogReader,
+        (log, log_writer): (LogReader, LogWriter),
         space: LogSpace,
         input: Sender<Input>,
         writer: SyncSender<WriterInput>,
         persister: Sender<Option<PersistJob>>,
     ) -> Self {
+        let persisted =
+            PersistState { in_progress: false, began: Instant::now(), done: PersistUsage::default(), has_ended: false };
         Self {
+            durable: Durable::new(log_writer, options.durability),
             options,
             visible: AtomicU64::new(state.applied.0),
             loaded: state.persisted,
@@ -144,13 +145,16 @@ impl Shared {
             input,
             is_closed: RwLock::new(false),
             writer,
+            committing: AtomicUsize::new(0),
             persister,
             queue_bytes: AtomicUsize::new(0),
+            submitted: AtomicU64::new(0),
+            wakes_at: AtomicU64::new(u64::MAX),
             sequencer_waits: AtomicBool::new(false),
             sleeper: Mutex::default(),
             has_failed: AtomicBool::new(false),
             failure: Mutex::default(),
-            persisted: Default::default(),
+            persisted: (Mutex::new(persisted), Condvar::default()),
         }
     }
 
@@ -166,30 +170,67 @@ impl Shared {
 
     /// Tells the sequencer that something was applied, if it waits for that.
     pub(super) fn tell_applied(&self) {
-        if let Some(sleeper) = self.sleeper.lock().take() {
-            sleeper.unpark();
-        }
         if self.sequencer_waits.swap(false, Ordering::SeqCst) {
             self.tell(Input::Applied);
         }
     }
 
-    /// Sleeps until everything up to a position is applied and answered, or the engine has failed.
-    pub(super) fn wait_for_applied(&self, position: Position) {
-        loop {
-            *self.sleeper.lock() = Some(thread::current());
-            if self.visible() >= position || self.failure().is_some() {
-                *self.sleeper.lock() = None;
-                return;
-            }
-            thread::park_timeout(SLEEP_MAX);
+    /// Gives a group to the writer, once that has taken the one before. Gives it back if the writer has ended.
+    pub(super) fn hand_over(&self, group: Group) -> Result<(), Box<Group>> {
+        self.committing.fetch_add(1, Ordering::SeqCst);
+        match self.writer.send(WriterInput::Group(group)) {
+            Err(SendError(WriterInput::Group(unsent))) => Err(Box::new(unsent)),
+            _ => Ok(()),
         }
     }
 
-    /// Says how the log has ended, to persists that wait for its last sync.
-    pub(super) fn log_has_ended(&self, end: LogEnd) {
-        self.persisted.0.lock().log_end = Some(end);
-        self.persisted.1.notify_all();
+    /// Says that a group that was handed over is done with.
+    pub(super) fn has_committed(&self) {
+        self.committing.fetch_sub(1, Ordering::SeqCst);
+        self.wake_sleeper();
+    }
+
+    fn wake_sleeper(&self) {
+        if let Some(sleeper) = self.sleeper.lock().take() {
+            sleeper.unpark();
+        }
+    }
+
+    /// Whether writer or applier have a group.
+    pub(super) fn is_committing(&self) -> bool {
+        self.committing.load(Ordering::SeqCst) > 0
+    }
+
+    /// Sleeps until writer and applier have no group, or the engine has failed.
+    pub(super) fn wait_until_committed(&self) {
+        self.sleep_until(None, || !self.is_committing());
+    }
+
+    /// Commands submitted so far.
+    pub(super) fn submitted(&self) -> u64 {
+        self.submitted.load(Ordering::SeqCst)
+    }
+
+    /// Sleeps until so many commands were submitted in all, the time is over, or the engine has failed. Whether they were.
+    pub(super) fn wait_until_submitted(&self, count: u64, patience: Duration) -> bool {
+        self.wakes_at.store(count, Ordering::SeqCst);
+        self.sleep_until(Some(Instant::now() + patience), || self.submitted() >= count);
+        self.wakes_at.store(u64::MAX, Ordering::SeqCst);
+        self.submitted() >= count
+    }
+
+    /// Only the sequencer sleeps here; whoever makes `is_over` true wakes it.
+    fn sleep_until(&self, deadline: Option<Instant>, is_over: impl Fn() -> bool) {
+        while !is_over() && self.failure().is_none() {
+            let left = deadline.map_or(SLEEP_MAX, |deadline| deadline.saturating_duration_since(Instant::now()));
+            if left.is_zero() {
+                return;
+            }
+            *self.sleeper.lock() = Some(thread::current());
+            if !is_over() {
+                thread::park_timeout(left.min(SLEEP_MAX));
+            }
+        }
     }
 
     /// Queues a command. `Err`: nothing was done, and `completion` is never called.
@@ -211,6 +252,10 @@ impl Shared {
         let sent = !*is_closed && self.input.send(Input::Command(Pending::new(command, completion, bytes))).is_ok();
         drop(is_closed);
         if sent {
+            let submitted = self.submitted.fetch_add(1, Ordering::SeqCst) + 1;
+            if submitted == self.wakes_at.load(Ordering::SeqCst) {
+                self.wake_sleeper();
+            }
             return Ok(());
         }
         self.release(bytes);

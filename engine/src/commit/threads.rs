@@ -1,13 +1,10 @@
 //! Starting the threads of the commit path, and ending them in order.
 
-use super::applier;
-use super::group::WriterInput;
+use super::committer::{self, WriterInput};
 use super::loader;
 use super::persist;
 use super::sequencer::{Input, Sequencer};
-use super::shared::{LogEnd, PersistJob, Shared};
-use super::writer::Writer;
-use crate::log::LogWriter;
+use super::shared::{PersistJob, Shared};
 use highwater_proto::error::{Code, Error};
 use std::io;
 use std::sync::Arc;
@@ -19,7 +16,7 @@ pub(crate) struct Threads {
     shared: Arc<Shared>,
     sequencer: JoinHandle<()>,
     loader: JoinHandle<()>,
-    writer: JoinHandle<LogWriter>,
+    writer: JoinHandle<()>,
     applier: JoinHandle<()>,
     persister: JoinHandle<()>,
 }
@@ -34,7 +31,7 @@ pub(crate) struct Channels {
 
 pub(crate) struct Receivers {
     pub(super) input: Receiver<Input>,
-    writer: Receiver<WriterInput>,
+    pub(super) writer: Receiver<WriterInput>,
     persister: Receiver<Option<PersistJob>>,
 }
 
@@ -56,10 +53,10 @@ impl Channels {
 
 impl Threads {
     /// Starts them.
-    pub(crate) fn start(shared: &Arc<Shared>, log: LogWriter, receivers: Receivers) -> Result<Self, Error> {
+    pub(crate) fn start(shared: &Arc<Shared>, receivers: Receivers) -> Result<Self, Error> {
         let (jobs, job_receiver) = channel();
         let (groups, group_receiver) = channel();
-        let sequencer = Sequencer::new(shared.clone(), receivers.input, shared.writer.clone(), jobs);
+        let sequencer = Sequencer::new(shared.clone(), receivers.input, jobs);
         let of = || shared.clone();
         Ok(Self {
             shared: of(),
@@ -70,11 +67,11 @@ impl Threads {
             })?,
             writer: spawn("hw-writer", shared, {
                 let shared = of();
-                move || Writer { shared: &shared, log, groups: receivers.writer, applier: groups }.run()
+                move || committer::write(&shared, &receivers.writer, &groups)
             })?,
             applier: spawn("hw-applier", shared, {
                 let shared = of();
-                move || applier::run(&shared, &group_receiver)
+                move || committer::apply(&shared, &group_receiver)
             })?,
             persister: spawn("hw-persister", shared, {
                 let shared = of();
@@ -88,13 +85,12 @@ impl Threads {
         self.shared.tell(Input::Finish);
         join(self.sequencer)?;
         join(self.loader)?;
-        // The writer has gone already only if it has told why.
+        // It has gone already only if it has told why.
         let _ended = self.shared.writer.send(WriterInput::End);
-        let log = join(self.writer)?;
-        // Before the applier is waited for: it may wait for a persist, and that for the log.
-        let closed = self.shared.failure().map_or_else(|| log.close(), Err);
-        self.shared.log_has_ended(if closed.is_ok() { LogEnd::Closed } else { LogEnd::Broken });
+        join(self.writer)?;
         join(self.applier)?;
+        let closed = self.shared.failure().map_or_else(|| self.shared.durable.close(), Err);
+        self.shared.durable.give_up();
         let persisted = closed.and_then(|()| persist::now(&self.shared));
         persist::end(&self.shared);
         join(self.persister)?;
@@ -107,9 +103,9 @@ impl Threads {
         let _ended = join(self.sequencer);
         let _ended = join(self.loader);
         let _ended = self.shared.writer.send(WriterInput::End);
-        let _log = join(self.writer);
-        self.shared.log_has_ended(LogEnd::Broken);
+        let _ended = join(self.writer);
         let _ended = join(self.applier);
+        self.shared.durable.give_up();
         persist::end(&self.shared);
         let _ended = join(self.persister);
     }

@@ -3,18 +3,19 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use super::*;
-use crate::command::{Caller, Create, OpenSession, Send};
+use crate::command::{Caller, Command, Create, Destination, OpenSession, Outcome, Send, SendSession};
 use crate::commit::Channels;
 use crate::log::sim::SimDisk;
 use crate::log::{self, LogOptions};
-use crate::options::Options;
+use crate::options::{Durability, Options};
 use crate::state::Touched;
 use crate::store::Store;
-use highwater_proto::id::{Incarnation, UserId};
+use highwater_proto::id::{Incarnation, Seq, UserId};
 use highwater_proto::limits::Limits;
 use highwater_proto::record::Kind;
 use std::collections::HashMap;
 use std::sync::mpsc::channel;
+use std::thread;
 use std::time::Duration;
 
 /// Longer than anything here takes.
@@ -24,6 +25,8 @@ struct Bench {
     _directory: tempfile::TempDir,
     shared: Arc<Shared>,
     sequencer: Sequencer,
+    /// What the writer would get.
+    writer: Receiver<WriterInput>,
 }
 
 impl Bench {
@@ -39,11 +42,11 @@ impl Bench {
         let (input, writer, persister, receivers) = Channels::new().split();
         let options = Options { create_named_users: true, ..options };
         let state = State::new(Incarnation::default());
-        let (soft, reader, space) = (HashMap::new(), opened.reader, opened.space);
-        let shared = Arc::new(Shared::new(options, state, soft, store, reader, space, input, writer, persister));
+        let (soft, log, space) = (HashMap::new(), (opened.reader, opened.writer), opened.space);
+        let shared = Arc::new(Shared::new(options, state, soft, store, log, space, input, writer, persister));
         let (jobs, _) = channel();
-        let sequencer = Sequencer::new(shared.clone(), receivers.input, shared.writer.clone(), jobs);
-        Self { _directory: directory, shared, sequencer }
+        let sequencer = Sequencer::new(shared.clone(), receivers.input, jobs);
+        Self { _directory: directory, shared, sequencer, writer: receivers.writer }
     }
 
     fn submit(&self, command: Command) -> Result<(), Error> {
@@ -55,7 +58,7 @@ impl Bench {
         self.sequencer.build_group()
     }
 
-    /// What writer and applier do with a group.
+    /// What committing does with a group.
     fn apply(&self, group: &Group) {
         let mut touched = Touched::default();
         for record in &group.records {
@@ -176,4 +179,77 @@ fn what_delivers_to_few_passes_what_has_no_room() {
     }
     let (ann, dan) = (sessions[0].user, sessions[1].user);
     assert_eq!(numbers, [vec![(ann, 1), (dan, 1)], vec![(ann, 2)], vec![(ann, 3)]], "each in its sender's order");
+}
+
+/// So many commands with answers that say which thread gave them.
+fn answered_by(bench: &mut Bench, users: usize) -> (Group, Receiver<thread::ThreadId>) {
+    let (done, answers) = channel();
+    for number in 0..users {
+        let done = done.clone();
+        let completion = Box::new(move |_| done.send(thread::current().id()).unwrap());
+        bench.shared.submit(Command::CreateUser { user: format!("user-{number}").into() }, completion).unwrap();
+    }
+    (bench.build().unwrap(), answers)
+}
+
+#[test]
+fn few_commands_are_committed_on_the_spot_and_many_are_handed_over() {
+    let mut bench = Bench::new(Limits::default());
+    let (few, answers) = answered_by(&mut bench, 3);
+    assert!(bench.sequencer.commit(few));
+    assert_eq!(answers.try_iter().collect::<Vec<_>>(), [thread::current().id(); 3]);
+    assert_eq!(bench.shared.visible(), Position(3));
+    let (many, answers) = answered_by(&mut bench, 2 * OVERLAP_COMMANDS_MIN);
+    assert_eq!(many.answers.len(), OVERLAP_COMMANDS_MIN);
+    let Bench { writer, mut sequencer, shared, .. } = bench;
+    let handed_over = thread::spawn(move || sequencer.commit(many));
+    let Ok(WriterInput::Group(group)) = writer.recv_timeout(TIMEOUT) else { panic!("no group is handed over") };
+    assert!(handed_over.join().unwrap());
+    assert!(shared.is_committing());
+    assert_eq!((group.answers.len(), answers.try_iter().count()), (OVERLAP_COMMANDS_MIN, 0));
+}
+
+/// The order of answers is that of commands: what stands behind a group that others commit goes the same way.
+#[test]
+fn nothing_is_committed_on_the_spot_while_others_commit() {
+    let mut bench = Bench::new(Limits::default());
+    let (first, answers) = answered_by(&mut bench, 1);
+    let Bench { writer, mut sequencer, shared, .. } = bench;
+    let before = shared.clone();
+    thread::scope(|scope| {
+        scope.spawn(move || before.hand_over(first).map_err(drop));
+        let Ok(WriterInput::Group(first)) = writer.recv_timeout(TIMEOUT) else { panic!("no group is handed over") };
+        shared.submit(Command::CreateUser { user: "behind".into() }, Box::new(|_| {})).unwrap();
+        assert!(sequencer.take_input());
+        let behind = sequencer.build_group().unwrap();
+        scope.spawn(move || sequencer.commit(behind));
+        let Ok(WriterInput::Group(_)) = writer.recv_timeout(TIMEOUT) else { panic!("it is not handed over") };
+        drop(first);
+    });
+    assert_eq!(answers.try_iter().count(), 0);
+}
+
+/// In the mode `crash` somebody has to sync in time; the writer is told when the clock starts, and once only.
+#[test]
+fn what_waits_for_a_sync_starts_the_clock() {
+    let durability = Durability::Crash { sync_interval: Duration::from_secs(600) };
+    let mut bench = Bench::with(Options { durability, ..Options::default() });
+    let (first, _answers) = answered_by(&mut bench, 1);
+    let Bench { writer, mut sequencer, shared, .. } = bench;
+    assert_eq!(shared.durable.sync_is_due_in(), None);
+    let mut sequencer = thread::scope(|scope| {
+        let committed = scope.spawn(move || {
+            sequencer.commit(first);
+            sequencer
+        });
+        assert!(matches!(writer.recv_timeout(TIMEOUT), Ok(WriterInput::Appended)));
+        committed.join().unwrap()
+    });
+    assert!(shared.durable.sync_is_due_in().is_some());
+    shared.submit(Command::CreateUser { user: "second".into() }, Box::new(|_| {})).unwrap();
+    assert!(sequencer.take_input());
+    let second = sequencer.build_group().unwrap();
+    assert!(sequencer.commit(second), "nobody is told, or this would wait for ever");
+    shared.durable.sync().unwrap();
+    assert_eq!(shared.durable.sync_is_due_in(), None);
 }

@@ -1,0 +1,140 @@
+//! Committing a group: durable, then visible, then answered.
+//!
+//! Where many commands wait, two threads of their own do it, the writer and the applier, and the sequencer makes the next
+//! group meanwhile. Where few do, the sequencer commits by itself: it would wait for these answers before the next group
+//! anyway, and handing a group on and being woken again would cost more than the work.
+
+use super::durable::Appended;
+use super::group::{Group, Reply};
+use super::persist;
+use super::shared::Shared;
+use crate::command::Outcome;
+use crate::state::Touched;
+use crate::timeline;
+use highwater_proto::error::Error;
+use highwater_proto::id::Position;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
+use std::time::Duration;
+
+/// What the writer is told.
+pub(crate) enum WriterInput {
+    /// Make this durable.
+    Group(Group),
+    /// Something was appended that waits for a sync: look at the clock.
+    Appended,
+    /// End.
+    End,
+}
+
+/// How long the writer waits, where nothing is appended, before it looks at the log's fence, and at a failed disk, again.
+const QUIET: Duration = Duration::from_secs(1);
+
+/// The writer's thread: makes groups durable until told to end, and syncs and settles the log when that is due.
+pub(super) fn write(shared: &Shared, input: &Receiver<WriterInput>, applier: &Sender<Group>) {
+    loop {
+        let sync_is_due_in = shared.durable.sync_is_due_in();
+        match input.recv_timeout(sync_is_due_in.unwrap_or(QUIET)) {
+            Ok(WriterInput::Group(group)) => match append(shared, &group) {
+                // It is there as long as the writer is. Whether a sync waits is looked at above.
+                Ok(_) => drop(applier.send(group)),
+                Err(error) => {
+                    fail(shared, group, &error);
+                    shared.has_committed();
+                }
+            },
+            Ok(WriterInput::Appended) => {}
+            Err(RecvTimeoutError::Timeout) if shared.failure().is_none() => {
+                let settled = if sync_is_due_in.is_some() { shared.durable.sync() } else { shared.durable.settle() };
+                settled.unwrap_or_else(|error| shared.poison(&error));
+            }
+            Err(RecvTimeoutError::Timeout) => {}
+            Ok(WriterInput::End) | Err(RecvTimeoutError::Disconnected) => return,
+        }
+    }
+}
+
+/// The applier's thread: makes durable groups visible until the writer has ended.
+pub(super) fn apply(shared: &Shared, groups: &Receiver<Group>) {
+    while let Ok(group) = groups.recv() {
+        make_visible(shared, group, || {});
+        shared.has_committed();
+    }
+}
+
+/// Does all of it on this thread; `before_answers` is called once the group is visible.
+pub(super) fn commit(shared: &Shared, group: Group, before_answers: impl FnOnce()) -> Appended {
+    match append(shared, &group) {
+        Ok(appended) => {
+            make_visible(shared, group, before_answers);
+            appended
+        }
+        Err(error) => {
+            fail(shared, group, &error);
+            Appended::Settled
+        }
+    }
+}
+
+/// Makes a group visible, answers its commands, wakes those concerned, and begins a persist if one is due.
+fn make_visible(shared: &Shared, group: Group, before_answers: impl FnOnce()) {
+    let applied = shared.failure().map_or_else(|| apply_records(shared, &group), Err);
+    match applied {
+        Ok(touched) => {
+            before_answers();
+            answer(shared, group);
+            // After the answers: who has one may have given the next command already.
+            shared.tell_applied();
+            shared.subscriptions.wake(&shared.state, &touched);
+        }
+        Err(error) => fail(shared, group, &error),
+    }
+    if persist::is_due(shared) {
+        persist::start(shared);
+    }
+}
+
+/// A failure poisons the engine, and nobody knows what has become of the group.
+fn fail(shared: &Shared, group: Group, error: &Error) {
+    shared.poison(error);
+    group.abandon(shared, error);
+}
+
+/// Makes a group as durable as the mode says.
+fn append(shared: &Shared, group: &Group) -> Result<Appended, Error> {
+    match shared.failure() {
+        Some(error) => Err(error),
+        None if group.records.is_empty() => Ok(Appended::Settled),
+        None => shared.durable.append(&group.frame),
+    }
+}
+
+fn apply_records(shared: &Shared, group: &Group) -> Result<Touched, Error> {
+    let mut touched = Touched::default();
+    if group.records.is_empty() {
+        return Ok(touched);
+    }
+    shared.log.keep(&group.records);
+    let mut state = shared.state.write();
+    for record in &group.records {
+        state.apply(record, &mut touched)?;
+    }
+    shared.set_visible(state.applied);
+    Ok(touched)
+}
+
+fn answer(shared: &Shared, group: Group) {
+    // Before anybody is told: whoever is may give the next command.
+    shared.release(group.queue_bytes);
+    for (completion, reply) in group.answers {
+        if let Reply::Ready(Ok(Outcome::Session(session))) = &reply {
+            shared.note_seen(session.device, Position::ZERO);
+        }
+        completion(match reply {
+            Reply::Ready(result) => result,
+            Reply::Changed(index) => {
+                let entry = timeline::entry(&shared.state.read(), &group.records[index]);
+                Ok(Outcome::Changed(Box::new(entry)))
+            }
+        });
+    }
+}
