@@ -9,8 +9,8 @@ use rustc_hash::FxHashMap;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-/// Entries above which those that are applied are swept out.
-const SWEEP_ENTRIES: usize = 16_384;
+/// Entries above which those that are applied are swept out: few enough to stay in the processor's cache.
+const SWEEP_ENTRIES: usize = 4_096;
 
 /// Assigned, not applied.
 #[derive(Debug, Default)]

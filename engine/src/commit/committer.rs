@@ -9,7 +9,7 @@ use super::group::{Group, Reply};
 use super::persist;
 use super::shared::Shared;
 use crate::command::Outcome;
-use crate::state::Touched;
+use crate::state::{About, SIDE_BY_SIDE, Touched};
 use crate::timeline;
 use highwater_proto::error::Error;
 use highwater_proto::id::Position;
@@ -115,8 +115,16 @@ fn apply_records(shared: &Shared, group: &Group) -> Result<Touched, Error> {
     }
     shared.log.keep(&group.records);
     let mut state = shared.state.write();
-    for record in &group.records {
-        state.apply(record, &mut touched)?;
+    for records in group.records.chunks(SIDE_BY_SIDE) {
+        let mut about = [About::default(); SIDE_BY_SIDE];
+        for (about, record) in about.iter_mut().zip(records) {
+            *about = About { user: record.author, device: record.device, conversation: record.conversation };
+        }
+        state.fetch_rows(&about);
+        state.fetch_lists(&about);
+        for record in records {
+            state.apply(record, &mut touched)?;
+        }
     }
     shared.set_visible(state.applied);
     Ok(touched)

@@ -4,6 +4,7 @@ use super::ahead::Known;
 use super::keys::{self, Key};
 use super::rules::Target;
 use crate::command::{Command, Completion};
+use highwater_proto::id::ConversationId;
 use std::collections::HashSet;
 
 /// A command on its way to a verdict. It is large, and handed on boxed.
@@ -14,6 +15,8 @@ pub(crate) struct Pending {
     pub(super) completion: Completion,
     /// Room that it takes in the queue.
     pub(super) bytes: usize,
+    /// The conversation that a message goes to, where it was found ahead of time; it stays the same for ever.
+    pub(super) destination: Option<ConversationId>,
     /// What it must not overtake others on; empty until somebody has to wait.
     keys: Vec<Key>,
     /// What it needs is being read from the disk.
@@ -23,7 +26,16 @@ pub(crate) struct Pending {
 
 impl Pending {
     pub(super) fn new(command: Command, completion: Completion, bytes: usize) -> Box<Self> {
-        Box::new(Self { ticket: 0, command, completion, bytes, keys: Vec::new(), loading: false, target: None })
+        Box::new(Self {
+            ticket: 0,
+            command,
+            completion,
+            bytes,
+            destination: None,
+            keys: Vec::new(),
+            loading: false,
+            target: None,
+        })
     }
 
     /// Whether something waits that it must not overtake.

@@ -6,6 +6,7 @@
 
 mod accept;
 mod company;
+mod lookahead;
 mod modes;
 #[cfg(test)]
 mod tests;
@@ -18,14 +19,16 @@ use super::keys::Key;
 use super::loader::Job;
 use super::pending::Pending;
 use super::planner::Planner;
-use super::rules::{Directs, Generations, Rules, Target, Verdict};
+use super::rules::{Rules, Target, Verdict};
 use super::shared::Shared;
 use super::time::RecordTime;
-use crate::state::State;
+use crate::state::{SIDE_BY_SIDE, State};
 use company::Company;
 use highwater_proto::error::{Code, Error};
 use highwater_proto::id::{ConversationId, DeviceId, Position};
 use highwater_proto::record::Mode;
+pub(crate) use lookahead::Generations;
+use lookahead::{Directs, look_ahead};
 use rustc_hash::FxHashMap;
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
@@ -264,7 +267,11 @@ impl Sequencer {
             many if many >= 2 * OVERLAP_COMMANDS_MIN => many / 2,
             _ => usize::MAX,
         };
-        while let Some(mut pending) = self.pending.pop_front() {
+        loop {
+            if looks % SIDE_BY_SIDE == 0 {
+                look_ahead(&mut self.pending, &state, &self.directs);
+            }
+            let Some(mut pending) = self.pending.pop_front() else { break };
             let has_no_room = self.more && waiting.len() >= PUT_ASIDE_MAX;
             if group.is_full() || has_no_room || group.answers.len() >= enough {
                 self.more = true;
@@ -300,7 +307,7 @@ impl Sequencer {
             known: Known { state, ahead: &self.ahead },
             options: &self.shared.options,
             generations: &self.generations,
-            directs: &self.directs,
+            destination: pending.destination,
             planner: &self.planner,
             time_ms,
             target: pending.target,

@@ -95,6 +95,16 @@ impl Head {
         }
     }
 
+    /// Reads the line in which a user's inbox ends.
+    pub(super) fn touch_inbox(&self, user: UserId) -> u64 {
+        self.inboxes.len(user.0) as u64
+    }
+
+    /// Reads the line in which a conversation's outbox ends.
+    pub(super) fn touch_outbox(&self, conversation: ConversationId) -> u64 {
+        self.outboxes.len(conversation.0) as u64
+    }
+
     pub(crate) fn push_outbox(&mut self, conversation: ConversationId, seq: Seq, entry: OutboxEntry) {
         if self.outboxes.len(conversation.0) == 0 {
             self.first_seqs.insert(conversation, seq);

@@ -8,6 +8,7 @@ mod apply;
 mod conversation;
 mod dirty;
 mod dump;
+mod fetch;
 mod head;
 mod lists;
 mod names;
@@ -15,6 +16,7 @@ mod names;
 pub(crate) use apply::Touched;
 pub(crate) use conversation::{Conversation, Interval, Mark, Member};
 pub(crate) use dirty::{Changed, ChangedRows, Dirty};
+pub(crate) use fetch::{About, SIDE_BY_SIDE};
 pub(crate) use head::{HEAD_POSITIONS_MAX, Head, OutboxEntry};
 pub(crate) use names::Names;
 

@@ -17,6 +17,7 @@ mod settings;
 
 use super::ahead::{Count, Known};
 use super::planner::{Planner, has_dwelt};
+use super::sequencer::Generations;
 use crate::command::{Caller, Command, Outcome};
 use crate::options::Options;
 use crate::state::{Conversation, Member, State};
@@ -24,7 +25,6 @@ use highwater_proto::error::{Code, Error};
 use highwater_proto::id::{ConversationId, DeviceId, Ordinal, Position, Seq, UserId};
 use highwater_proto::limits::WRITE_MEMBERS_MAX;
 use highwater_proto::record::{Fact, Fanout, Mode, Role};
-use rustc_hash::FxHashMap;
 use std::sync::Arc;
 
 /// What is to be done about a command.
@@ -88,20 +88,14 @@ pub(crate) struct Target {
     pub(crate) is_message: bool,
 }
 
-/// The newest send session of each device.
-pub(crate) type Generations = FxHashMap<DeviceId, u64>;
-
-/// Canonical direct conversations that were used lately, by their two users as author and other: what spares making and
-/// looking up their names.
-pub(crate) type Directs = FxHashMap<(UserId, UserId), ConversationId>;
-
 /// What a verdict is derived from.
 #[derive(Clone, Copy)]
 pub(crate) struct Rules<'a> {
     pub(crate) known: Known<'a>,
     pub(crate) options: &'a Options,
     pub(crate) generations: &'a Generations,
-    pub(crate) directs: &'a Directs,
+    /// The conversation that a message goes to, if it was found before.
+    pub(crate) destination: Option<ConversationId>,
     pub(crate) planner: &'a Planner,
     /// The time that an accepted record would get.
     pub(crate) time_ms: u64,

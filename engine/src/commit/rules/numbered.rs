@@ -18,19 +18,18 @@ impl<'a> Rules<'a> {
             let what = format!("{} mentions were given", send.mentions.len());
             return Err(Verdict::refuse(Error::limit("mentions_max", MENTIONS_MAX as u64, what)));
         }
-        let (id, conversation) = match &send.destination {
-            Destination::Conversation(name) => self.conversation(name)?,
-            Destination::User(other) => match self.known_direct(send.session.user, other) {
-                Some((id, conversation)) => (id, conversation?),
-                None => {
-                    let own = self.known.state.user_name(send.session.user);
-                    let name: Arc<str> = direct_name(&own, other).into();
-                    if self.known.conversation_id(&name).is_none() {
-                        return self.send_first(send, other, name);
-                    }
-                    self.conversation(&name)?
+        let found = self.destination.and_then(|id| Some((id, self.current(id)?)));
+        let (id, conversation) = match (found, &send.destination) {
+            (Some((id, conversation)), _) => (id, conversation?),
+            (None, Destination::Conversation(name)) => self.conversation(name)?,
+            (None, Destination::User(other)) => {
+                let own = self.known.state.user_name(send.session.user);
+                let name: Arc<str> = direct_name(&own, other).into();
+                if self.known.conversation_id(&name).is_none() {
+                    return self.send_first(send, other, name);
                 }
-            },
+                self.conversation(&name)?
+            }
         };
         self.may_post(conversation, &send.session)?;
         if let Some(quote) = send.quote {
@@ -45,13 +44,6 @@ impl<'a> Rules<'a> {
             }
         }
         Ok(Verdict::Accept(vec![message(send, id, mentions)], Answer::Receipt))
-    }
-
-    /// The canonical conversation of two users, if it was used lately.
-    fn known_direct(&self, user: UserId, other: &str) -> Option<(ConversationId, Step<&'a Conversation>)> {
-        let other = self.known.state.names.user(other)?;
-        let id = *self.directs.get(&(user, other))?;
-        Some((id, self.current(id)?))
     }
 
     /// The first message of a canonical direct conversation: it comes into being in the same frame.
@@ -124,7 +116,7 @@ impl<'a> Rules<'a> {
         if self.known.state.device(session.device).is_none() {
             return Err(refuse(Code::InvalidArgument, "the send session is not of this store"));
         }
-        if self.generations.get(&session.device) != Some(&session.generation) {
+        if !self.generations.is_newest(session.device, session.generation) {
             return Err(refuse(Code::Replaced, "a newer session of this device took over, or the device was revoked"));
         }
         let last = self.known.device_counters(session.device).last_client_seq;

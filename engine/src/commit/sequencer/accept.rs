@@ -12,9 +12,6 @@ use highwater_proto::error::Error;
 use highwater_proto::id::{DeviceId, Ordinal, Position, Seq};
 use highwater_proto::record::{Fact, Record};
 
-/// Most canonical direct conversations that are remembered by their two users; then they are forgotten.
-const DIRECTS_MAX: usize = 1 << 20;
-
 impl Sequencer {
     /// Space is reserved before positions are assigned: from then on there is only success, or poison.
     pub(super) fn reserve(&self, drafts: &[Draft]) -> Result<(), Error> {
@@ -88,7 +85,7 @@ impl Sequencer {
                 self.touch_device(*id, position, state);
             }
             Fact::Revoke { id } => {
-                self.generations.remove(id);
+                self.generations.remove(*id);
                 self.replaced.extend(self.sessions.remove(id));
                 self.touch_device(*id, position, state);
             }
@@ -141,11 +138,8 @@ impl Sequencer {
     fn note_direct(&mut self, command: &Command, record: &Record, state: &State) {
         let Command::Send(send) = command else { return };
         let Destination::User(other) = &send.destination else { return };
-        if self.directs.len() >= DIRECTS_MAX {
-            self.directs.clear();
-        }
         if let Some(other) = state.names.user(other) {
-            self.directs.insert((send.session.user, other), record.conversation);
+            self.directs.insert(send.session.user, other, record.conversation);
         }
     }
 
