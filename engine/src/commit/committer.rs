@@ -13,6 +13,8 @@ use crate::state::{About, SIDE_BY_SIDE, Touched};
 use crate::timeline;
 use highwater_proto::error::Error;
 use highwater_proto::id::Position;
+use highwater_proto::record::Record;
+use std::mem;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::Duration;
 
@@ -76,12 +78,13 @@ pub(super) fn commit(shared: &Shared, group: Group, before_answers: impl FnOnce(
 }
 
 /// Makes a group visible, answers its commands, wakes those concerned, and begins a persist if one is due.
-fn make_visible(shared: &Shared, group: Group, before_answers: impl FnOnce()) {
-    let applied = shared.failure().map_or_else(|| apply_records(shared, &group), Err);
+fn make_visible(shared: &Shared, mut group: Group, before_answers: impl FnOnce()) {
+    let records = shared.log.keep(mem::take(&mut group.records));
+    let applied = shared.failure().map_or_else(|| apply_records(shared, &records), Err);
     match applied {
         Ok(touched) => {
             before_answers();
-            answer(shared, group);
+            answer(shared, group, &records);
             // After the answers: who has one may have given the next command already.
             shared.tell_applied();
             shared.subscriptions.wake(&shared.state, &touched);
@@ -108,14 +111,13 @@ fn append(shared: &Shared, group: &Group) -> Result<Appended, Error> {
     }
 }
 
-fn apply_records(shared: &Shared, group: &Group) -> Result<Touched, Error> {
+fn apply_records(shared: &Shared, records: &[Record]) -> Result<Touched, Error> {
     let mut touched = Touched::default();
-    if group.records.is_empty() {
+    if records.is_empty() {
         return Ok(touched);
     }
-    shared.log.keep(&group.records);
     let mut state = shared.state.write();
-    for records in group.records.chunks(SIDE_BY_SIDE) {
+    for records in records.chunks(SIDE_BY_SIDE) {
         let mut about = [About::default(); SIDE_BY_SIDE];
         for (about, record) in about.iter_mut().zip(records) {
             *about = About { user: record.author, device: record.device, conversation: record.conversation };
@@ -130,7 +132,7 @@ fn apply_records(shared: &Shared, group: &Group) -> Result<Touched, Error> {
     Ok(touched)
 }
 
-fn answer(shared: &Shared, group: Group) {
+fn answer(shared: &Shared, group: Group, records: &[Record]) {
     // Before anybody is told: whoever is may give the next command.
     shared.release(group.queue_bytes);
     for (completion, reply) in group.answers {
@@ -140,7 +142,7 @@ fn answer(shared: &Shared, group: Group) {
         completion(match reply {
             Reply::Ready(result) => result,
             Reply::Changed(index) => {
-                let entry = timeline::entry(&shared.state.read(), &group.records[index]);
+                let entry = timeline::entry(&shared.state.read(), &records[index]);
                 Ok(Outcome::Changed(Box::new(entry)))
             }
         });

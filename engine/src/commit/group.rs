@@ -35,12 +35,12 @@ pub(crate) enum Reply {
 }
 
 impl Group {
-    /// An empty group whose first record will have this position.
-    pub(super) fn new(first: Position) -> Self {
+    /// An empty group whose first record will have this position, for so many commands.
+    pub(super) fn new(first: Position, commands: usize) -> Self {
         Self {
             frame: GroupBuilder::new(first),
-            records: Vec::new(),
-            answers: Vec::new(),
+            records: Vec::with_capacity(commands),
+            answers: Vec::with_capacity(commands),
             queue_bytes: 0,
             entries: 0,
             bytes_max: 0,

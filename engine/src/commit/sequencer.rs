@@ -45,6 +45,8 @@ const OVERLAP_ENTRIES_MIN: usize = 4_096;
 /// for each group. Looking at so many takes about as long as applying a full group; few enough to let what delivers to few
 /// pass a burst of a thousand messages.
 const PUT_ASIDE_MAX: usize = 2_048;
+/// Room made for a group's records ahead of time.
+const RECORDS_RESERVED_MAX: usize = 4_096;
 /// Commands looked at under one lock of the state.
 const LOOKS_PER_LOCK: usize = 64;
 
@@ -258,18 +260,18 @@ impl Sequencer {
         self.looked_at = state.applied;
         self.ahead.forget(state.applied, self.assigned);
         let time_ms = self.time.next((shared.options.clock)(), Instant::now());
-        let mut group = Group::new(self.assigned.next());
         let mut blocked: HashSet<Key> = HashSet::new();
         let mut waiting = VecDeque::new();
         let mut looks = 0;
         // Of many commands half: so the next group can be sequenced while this one is synced.
         let enough = match self.pending.len() {
             many if many >= 2 * OVERLAP_COMMANDS_MIN => many / 2,
-            _ => usize::MAX,
+            few => few,
         };
+        let mut group = Group::new(self.assigned.next(), enough.min(RECORDS_RESERVED_MAX));
         loop {
             if looks % SIDE_BY_SIDE == 0 {
-                look_ahead(&mut self.pending, &state, &self.directs);
+                look_ahead(&mut self.pending, &state, &mut self.directs);
             }
             let Some(mut pending) = self.pending.pop_front() else { break };
             let has_no_room = self.more && waiting.len() >= PUT_ASIDE_MAX;

@@ -2,7 +2,7 @@
 
 use super::Shared;
 use super::segment::{Segment, Span};
-use super::tail::Kept;
+use super::tail::{Kept, Run};
 use super::{corrupt, io_error};
 use highwater_proto::error::{Code, Error};
 use highwater_proto::frame::read_record;
@@ -78,9 +78,9 @@ impl LogReader {
         (records.len() == positions.len()).then_some(records)
     }
 
-    /// Keeps records in memory that were appended, in ascending order from call to call.
-    pub(crate) fn keep(&self, records: &[Record]) {
-        self.shared.tail.extend(records);
+    /// Keeps records in memory that were appended, in ascending order from call to call, and gives them back.
+    pub(crate) fn keep(&self, records: Vec<Record>) -> Arc<Run> {
+        self.shared.tail.keep(records)
     }
 
     fn read_stored(&self, positions: &[Position], records: &mut Vec<Found>) -> Result<(), Error> {

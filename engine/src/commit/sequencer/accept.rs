@@ -6,7 +6,7 @@ use super::super::group::{Group, Reply};
 use super::super::keys;
 use super::super::rules::{Answer, Draft};
 use super::Sequencer;
-use crate::command::{Command, Destination, Outcome, Receipt, SendSession};
+use crate::command::{Command, Outcome, Receipt, SendSession};
 use crate::state::State;
 use highwater_proto::error::Error;
 use highwater_proto::id::{DeviceId, Ordinal, Position, Seq};
@@ -120,7 +120,6 @@ impl Sequencer {
             Answer::Changed => Reply::Changed(own),
             Answer::Receipt => {
                 let record = &group.records[own];
-                self.note_direct(command, record, state);
                 Reply::Ready(Ok(Outcome::Receipt(Receipt {
                     conversation: keys::name_of(command, record, state),
                     seq: record.seq,
@@ -131,15 +130,6 @@ impl Sequencer {
                 })))
             }
             Answer::Session(device) => Reply::Ready(Ok(Outcome::Session(self.take_over(device, command, state)))),
-        }
-    }
-
-    /// Spares the next message between the same two the way by the conversation's name.
-    fn note_direct(&mut self, command: &Command, record: &Record, state: &State) {
-        let Command::Send(send) = command else { return };
-        let Destination::User(other) = &send.destination else { return };
-        if let Some(other) = state.names.user(other) {
-            self.directs.insert(send.session.user, other, record.conversation);
         }
     }
 

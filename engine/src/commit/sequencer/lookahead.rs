@@ -41,26 +41,27 @@ impl Generations {
 }
 
 impl Directs {
-    pub(super) fn insert(&mut self, author: UserId, other: UserId, conversation: ConversationId) {
+    /// The conversation that a message of the author's goes to, if it exists.
+    fn find(&mut self, state: &State, author: UserId, destination: &Destination) -> Option<ConversationId> {
+        let other_name = match destination {
+            Destination::Conversation(name) => return state.names.conversation(name),
+            Destination::User(name) => name,
+        };
+        let other = state.names.user(other_name)?;
+        if let Some(known) = self.0.get(&(author, other)) {
+            return Some(*known);
+        }
+        let found = state.names.conversation(&direct_name(&state.user(author)?.name, other_name))?;
         if self.0.len() >= DIRECTS_MAX {
             self.0.clear();
         }
-        self.0.insert((author, other), conversation);
-    }
-
-    fn find(&self, state: &State, author: UserId, destination: &Destination) -> Option<ConversationId> {
-        match destination {
-            Destination::Conversation(name) => state.names.conversation(name),
-            Destination::User(other) => {
-                let known = self.0.get(&(author, state.names.user(other)?)).copied();
-                known.or_else(|| state.names.conversation(&direct_name(&state.user(author)?.name, other)))
-            }
-        }
+        self.0.insert((author, other), found);
+        Some(found)
     }
 }
 
 /// Finds the destinations of the messages among the next commands, and fetches the rows that they are about.
-pub(super) fn look_ahead(pending: &mut VecDeque<Box<Pending>>, state: &State, directs: &Directs) {
+pub(super) fn look_ahead(pending: &mut VecDeque<Box<Pending>>, state: &State, directs: &mut Directs) {
     let mut about = [About::default(); SIDE_BY_SIDE];
     for (about, pending) in about.iter_mut().zip(pending) {
         let Command::Send(send) = &pending.command else { continue };
@@ -110,9 +111,11 @@ mod tests {
         assert_eq!(directs.find(&state, UserId(1), &to("bob")), Some(ConversationId(5)));
         assert_eq!(directs.find(&state, UserId(2), &to("ann")), Some(ConversationId(5)));
         assert_eq!(directs.find(&state, UserId(1), &to("cy")), None, "nobody is called so");
-        // What is remembered comes first.
-        directs.insert(UserId(1), UserId(2), ConversationId(6));
-        assert_eq!(directs.find(&state, UserId(1), &to("bob")), Some(ConversationId(6)));
-        assert_eq!(directs.find(&state, UserId(2), &to("ann")), Some(ConversationId(5)));
+        let named = Destination::Conversation(direct_name("ann", "bob").into());
+        assert_eq!(directs.find(&state, UserId(2), &named), Some(ConversationId(5)));
+        // Without the name, which is not looked up again.
+        state.names.conversations.clear();
+        assert_eq!(directs.find(&state, UserId(1), &to("bob")), Some(ConversationId(5)));
+        assert_eq!(directs.find(&state, UserId(2), &named), None);
     }
 }
