@@ -1,4 +1,4 @@
-//! The newest part of every timeline: what the applier appended since the last persist.
+//! The newest part of every timeline: what was appended since the last persist.
 //!
 //! Positions are kept as their distance from the head's base, in 32 bits; an outbox entry has its mark in the lowest bit.
 

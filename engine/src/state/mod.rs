@@ -1,7 +1,7 @@
 //! The state: everything that the applied records say, in memory, except bodies (in the log) and the older parts of
 //! timelines (in the store).
 //!
-//! One applier changes it, under a write lock held for one group of records; readers take a read lock for short,
+//! Committing changes it, one group of records at a time under a write lock; readers take a read lock for short,
 //! bounded pieces of work. It changes by [`apply`](State::apply) alone, a pure function of state and record.
 
 mod apply;
