@@ -197,6 +197,9 @@ pub fn child(arguments: &[String]) -> Result<(), Failure> {
     let mut target = Target::open(&context, Strategy::Write(Durability::Power), &scene, &bodies)?;
     let measured = target.measure(depth, u64::MAX, Instant::now() + sending)?;
     let (sends, cpu) = (measured.driven.per_second(), measured.cpu_us_per_send());
-    println!("{sends:.0} sends/s, {cpu:.2} µs of CPU each, a settling persist included");
+    let bytes = measured.device_bytes_per_body_byte();
+    println!(
+        "{sends:.0} sends/s; {cpu:.2} µs of CPU each, {bytes:.2} device bytes per body byte, a settling persist included"
+    );
     Ok(())
 }
