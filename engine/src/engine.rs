@@ -105,6 +105,13 @@ impl Engine {
         self.inner.shared.submit(command, completion)
     }
 
+    /// Queues commands in their order, which costs less than one after the other. Of one that [`Engine::submit`] would not
+    /// take nothing is done either, and its completion is called with the error before this returns; those behind it are
+    /// tried all the same.
+    pub fn submit_all(&self, commands: impl IntoIterator<Item = (Command, Completion)>) {
+        self.inner.shared.submit_all(commands.into_iter());
+    }
+
     /// Submits a command and waits for its outcome.
     pub fn execute(&self, command: Command) -> Result<Outcome, Error> {
         let (done, outcome) = sync_channel(1);

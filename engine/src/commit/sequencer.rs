@@ -59,6 +59,9 @@ fn is_little(commands: usize, bytes: impl FnOnce() -> usize) -> bool {
 pub(crate) enum Input {
     /// A command was submitted.
     Command(Box<Pending>),
+    /// Several were, in this order.
+    #[expect(clippy::vec_box, reason = "they are large, and go on one by one")]
+    Commands(Vec<Box<Pending>>),
     /// A waiting command's target was read.
     Loaded { ticket: u64, target: Result<Option<Target>, Error> },
     /// Something that it waited for was applied.
@@ -222,6 +225,7 @@ impl Sequencer {
             Input::Applied => {}
             Input::Loaded { ticket, target } => self.loaded(ticket, target),
             Input::Command(pending) => self.enqueue(pending),
+            Input::Commands(all) => all.into_iter().for_each(|pending| self.enqueue(pending)),
         }
         true
     }
@@ -377,6 +381,7 @@ impl Sequencer {
         while let Ok(input) = self.input.try_recv() {
             match input {
                 Input::Command(pending) => self.enqueue(pending),
+                Input::Commands(all) => all.into_iter().for_each(|pending| self.enqueue(pending)),
                 Input::Finish | Input::Abort => self.finishing = true,
                 Input::Loaded { .. } | Input::Applied => {}
             }

@@ -235,6 +235,33 @@ impl Shared {
 
     /// Queues a command. `Err`: nothing was done, and `completion` is never called.
     pub(crate) fn submit(&self, command: Command, completion: Completion) -> Result<(), Error> {
+        let bytes = self.admit(&command)?;
+        self.queue(1, Input::Command(Pending::new(command, completion, bytes))).map_err(|_unsent| {
+            self.release(bytes);
+            closed()
+        })
+    }
+
+    /// Queues commands in their order, at once. Of one that is not taken nothing is done; its completion says why, on this
+    /// thread.
+    pub(crate) fn submit_all(&self, commands: impl Iterator<Item = (Command, Completion)>) {
+        let mut admitted = Vec::with_capacity(commands.size_hint().0);
+        for (command, completion) in commands {
+            match self.admit(&command) {
+                Ok(bytes) => admitted.push(Pending::new(command, completion, bytes)),
+                Err(error) => completion(Err(error)),
+            }
+        }
+        if let Err(Input::Commands(unsent)) = self.queue(admitted.len() as u64, Input::Commands(admitted)) {
+            for pending in unsent {
+                self.release(pending.bytes);
+                (pending.completion)(Err(closed()));
+            }
+        }
+    }
+
+    /// Takes room in the queue for a command, and says how many bytes.
+    fn admit(&self, command: &Command) -> Result<usize, Error> {
         if let Some(error) = self.failure() {
             return Err(error);
         }
@@ -248,18 +275,25 @@ impl Shared {
             busy.code = Code::Busy;
             return Err(busy);
         }
-        let is_closed = self.is_closed.read();
-        let sent = !*is_closed && self.input.send(Input::Command(Pending::new(command, completion, bytes))).is_ok();
-        drop(is_closed);
-        if sent {
-            let submitted = self.submitted.fetch_add(1, Ordering::SeqCst) + 1;
-            if submitted == self.wakes_at.load(Ordering::SeqCst) {
-                self.wake_sleeper();
-            }
+        Ok(bytes)
+    }
+
+    /// Gives so many commands to the sequencer; back if no command is let in any more.
+    fn queue(&self, count: u64, commands: Input) -> Result<(), Input> {
+        if count == 0 {
             return Ok(());
         }
-        self.release(bytes);
-        Err(closed())
+        let is_closed = self.is_closed.read();
+        if *is_closed {
+            return Err(commands);
+        }
+        self.input.send(commands).map_err(|SendError(commands)| commands)?;
+        drop(is_closed);
+        let before = self.submitted.fetch_add(count, Ordering::SeqCst);
+        if (before + 1..=before + count).contains(&self.wakes_at.load(Ordering::SeqCst)) {
+            self.wake_sleeper();
+        }
+        Ok(())
     }
 
     /// Lets no further command in: whatever was submitted until here is in the sequencer's input.

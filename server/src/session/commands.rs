@@ -2,6 +2,7 @@
 
 use super::{AbortOnDrop, End, Session, deltas, draining, now_ms, protocol};
 use crate::convert::{self, LastName};
+use highwater_engine::command::Completion;
 use highwater_engine::{Command, Outcome};
 use highwater_proto::checkpoint::Checkpoint;
 use highwater_proto::error::{Code, Error};
@@ -15,6 +16,9 @@ use std::sync::Arc;
 /// Bytes taken off the stream at once.
 const READ_BYTES: usize = 64 << 10;
 
+/// Messages that are about to be handed to the engine.
+type Sends = Vec<(Command, Completion)>;
+
 /// The client's side of the command stream.
 pub(super) struct CommandStream {
     pub(super) receive: RecvStream,
@@ -22,12 +26,21 @@ pub(super) struct CommandStream {
     pub(super) last_name: LastName,
 }
 
+/// Plain messages handed to the engine at once.
+const SENDS_MAX: usize = 64;
+
 /// Reads frames until the stream ends, or until one that cannot be gone on from.
 pub(super) async fn read(session: &Arc<Session>, stream: &mut CommandStream) -> End {
     let mut subscriber = Subscriber { session, count: 0, current: None };
+    let mut sends = Vec::with_capacity(SENDS_MAX);
     loop {
         loop {
-            match take_send(session, stream).await {
+            // Plain messages are gathered as long as nothing else comes between and nobody has to wait.
+            let taken = take_send(session, stream, &mut sends).await;
+            if !matches!(taken, Ok(true)) || sends.len() == SENDS_MAX {
+                session.shared.engine.submit_all(sends.drain(..));
+            }
+            match taken {
                 Ok(true) => continue,
                 Ok(false) => {}
                 Err(error) => return Error::from(error).into(),
@@ -57,15 +70,20 @@ pub(super) async fn read(session: &Arc<Session>, stream: &mut CommandStream) -> 
 }
 
 /// Takes the next frame if it is a plain message, as nearly all are. False: it is something else, or has not come in.
-async fn take_send(session: &Session, stream: &mut CommandStream) -> Result<bool, FrameError> {
+async fn take_send(session: &Session, stream: &mut CommandStream, sends: &mut Sends) -> Result<bool, FrameError> {
     let Some(send) = stream.frames.peek()?.and_then(SendRequest::parse) else { return Ok(false) };
     let (id, units) = (send.id, convert::send_units(&send, session.outbox.units_max()));
     let command = convert::plain_send(&send, session.numbering, &mut stream.last_name);
     stream.frames.skip();
-    session.outbox.admit(units).await;
-    match session.shared.is_draining() {
-        true => execute(session, id, units, Err(draining())),
-        false => execute(session, id, units, command),
+    if !session.outbox.try_admit(units) {
+        // What would make room are the answers to those before it.
+        session.shared.engine.submit_all(sends.drain(..));
+        session.outbox.admit(units).await;
+    }
+    let command = if session.shared.is_draining() { Err(draining()) } else { command };
+    match command {
+        Ok(command) => sends.push((command, completion(session, id, units))),
+        Err(error) => session.outbox.answer(id, units, response::Outcome::Failure(Failure::from(&error))),
     }
     Ok(true)
 }
@@ -112,19 +130,19 @@ async fn submit(session: &Session, subscriber: &mut Subscriber<'_>, last_name: &
 
 /// Gives the engine a command, and the answer to whoever asked.
 fn execute(session: &Session, id: u64, units: u32, command: Result<Command, Error>) {
-    let completion = session.outbox.clone();
-    let submitted = command.and_then(|command| {
-        session.shared.engine.submit(
-            command,
-            Box::new(move |result| match result {
-                Ok(Outcome::Receipt(receipt)) => completion.receipt(id, units, &receipt),
-                other => completion.answer(id, units, convert::outcome(other)),
-            }),
-        )
-    });
+    let submitted = command.and_then(|command| session.shared.engine.submit(command, completion(session, id, units)));
     if let Err(error) = submitted {
         session.outbox.answer(id, units, response::Outcome::Failure(Failure::from(&error)));
     }
+}
+
+/// Answers a request with what its command has led to.
+fn completion(session: &Session, id: u64, units: u32) -> Completion {
+    let outbox = session.outbox.clone();
+    Box::new(move |result| match result {
+        Ok(Outcome::Receipt(receipt)) => outbox.receipt(id, units, &receipt),
+        other => outbox.answer(id, units, convert::outcome(other)),
+    })
 }
 
 /// A new token for the same session.

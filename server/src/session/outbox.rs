@@ -12,7 +12,7 @@ use highwater_proto::wire::{Failure, ReceiptFrame, Response, ServerFrame, encode
 use parking_lot::{Mutex, MutexGuard};
 use quinn::SendStream;
 use std::sync::Arc;
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::{Notify, Semaphore, SemaphorePermit};
 
 /// An idle session keeps no larger buffer than this, in bytes.
 const KEPT_BYTES_MAX: usize = 512;
@@ -48,14 +48,16 @@ impl Outbox {
         self.units_max
     }
 
+    /// Whether a command of so many units may be under way at once. They come back with its answer.
+    pub(super) fn try_admit(&self, units: u32) -> bool {
+        self.units.try_acquire_many(units.min(self.units_max)).map(SemaphorePermit::forget).is_ok()
+    }
+
     /// Waits until a command of so many units may be under way. They come back with its answer.
     pub(super) async fn admit(&self, units: u32) {
-        let units = units.min(self.units_max);
-        let permit = match self.units.try_acquire_many(units) {
-            Ok(permit) => Ok(permit),
-            Err(_) => self.units.acquire_many(units).await,
-        };
-        if let Ok(permit) = permit {
+        if !self.try_admit(units)
+            && let Ok(permit) = self.units.acquire_many(units.min(self.units_max)).await
+        {
             permit.forget();
         }
     }

@@ -1,6 +1,8 @@
 //! What happens at the edges: closing while persists are due, limits to the last one, repeats from as far as it goes.
 
 use super::*;
+use crate::command::Completion;
+use crate::commit::shared::closed;
 use crate::options::Durability;
 use highwater_proto::limits::{Limits, REPEAT_WALK_MAX};
 use std::time::Duration;
@@ -175,4 +177,37 @@ fn a_thread_that_panics_stops_the_engine() {
     engine.on_poisoned(Box::new(move |error| told.send(error.code).unwrap()));
     assert_eq!(poisoned.recv_timeout(TIMEOUT).unwrap(), Code::Poisoned);
     assert!(engine.persist().is_err());
+}
+
+/// In their order; what is not taken keeps nothing behind it back, and everything is answered.
+#[test]
+fn commands_that_are_submitted_together_are_answered_each() {
+    let fixture = Fixture::new();
+    let limits = Limits { queue_bytes_max: 1_000, ..Limits::default() };
+    let engine = Engine::open(fixture.directory.path(), Options { limits, ..fixture.options() }).unwrap();
+    let (done, answers) = channel();
+    let all = |users: std::ops::Range<usize>| {
+        let done = done.clone();
+        users.map(move |number| {
+            let done = done.clone();
+            let completion: Completion = Box::new(move |answer| done.send((number, answer.map(drop))).unwrap());
+            (Command::CreateUser { user: format!("user-{number}").into() }, completion)
+        })
+    };
+    engine.submit_all(all(0..3));
+    let taken: Vec<_> = (0..3).map(|_| answers.recv_timeout(TIMEOUT).unwrap()).collect();
+    assert_eq!(taken, [(0, Ok(())), (1, Ok(())), (2, Ok(()))]);
+    engine.submit_all(all(3..3));
+    engine.submit_all(all(3..100));
+    let mut rest: Vec<_> = (3..100).map(|_| answers.recv_timeout(TIMEOUT).unwrap()).collect();
+    rest.sort_by_key(|(number, _)| *number);
+    assert!(rest.iter().map(|(number, _)| *number).eq(3..100), "each once");
+    let (taken, refused): (Vec<_>, Vec<_>) = rest.into_iter().partition(|(_, answer)| answer.is_ok());
+    assert!((3..97).contains(&taken.len()), "{} were taken", taken.len());
+    assert!(refused.into_iter().all(|(_, answer)| answer.unwrap_err().limit.as_deref() == Some("queue_bytes_max")));
+    engine.clone().close().unwrap();
+    engine.submit_all(all(100..102));
+    for number in 100..102 {
+        assert_eq!(answers.recv_timeout(TIMEOUT).unwrap(), (number, Err(closed())));
+    }
 }
