@@ -15,7 +15,7 @@ pub use batch::Batch;
 pub use event::{Event, ResetReason, Start, SubscribeOptions};
 use highwater_proto::error::{Code, Error};
 use highwater_proto::id::Incarnation;
-use highwater_proto::wire;
+use highwater_proto::wire::{self, FrameError};
 use std::collections::VecDeque;
 use std::fmt;
 use std::time::Duration;
@@ -153,7 +153,7 @@ impl<S: CheckpointStore> Subscription<S> {
     }
 
     /// The next delta off whichever connection there is.
-    async fn delta(&mut self) -> Result<Option<wire::Delta>, Error> {
+    async fn delta(&mut self) -> Result<Option<wire::ReceivedDelta>, Error> {
         loop {
             if self.ended {
                 return Ok(None);
@@ -175,7 +175,7 @@ impl<S: CheckpointStore> Subscription<S> {
             };
             match open.deltas.next().await {
                 Ok(Some(delta)) => {
-                    open.caught_up = delta.caught_up;
+                    open.caught_up = delta.rest.caught_up;
                     return Ok(Some(delta));
                 }
                 Ok(None) | Err(_) if open.deltas.was_replaced() => self.ended = true,
@@ -218,10 +218,11 @@ impl<S: CheckpointStore> Subscription<S> {
     }
 
     /// Checks that a delta follows on, and takes it apart.
-    fn parse(&mut self, delta: wire::Delta) -> Result<(Vec<Event>, Option<Checkpoint>), Error> {
+    fn parse(&mut self, mut received: wire::ReceivedDelta) -> Result<(Vec<Event>, Option<Checkpoint>), Error> {
+        let delta = std::mem::take(&mut received.rest);
         let violation = |message: String| Err(Error::new(Code::Protocol, message));
         let Some(open) = &mut self.stream else { return violation("a delta came without a stream".to_owned()) };
-        let mut events = Vec::with_capacity(delta.gaps.len() + delta.records.len() + delta.conversations.len() + 2);
+        let mut events = Vec::with_capacity(delta.gaps.len() + received.count() + delta.conversations.len() + 2);
         match delta.reset {
             Some(reset) if !open.in_snapshot => {
                 open.in_snapshot = true;
@@ -244,7 +245,8 @@ impl<S: CheckpointStore> Subscription<S> {
             events.push(Event::Conversation(Box::new(conversation.try_into()?)));
         }
         events.extend(delta.gaps.into_iter().map(|gap| Event::Gap(gap.into())));
-        for record in delta.records {
+        for record in received.records() {
+            let record = record.map_err(|error| Error::from(FrameError::Malformed(error)))?;
             events.push(Event::Record(record.try_into()?));
         }
         if delta.checkpoint.is_empty() {

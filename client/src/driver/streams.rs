@@ -4,7 +4,9 @@ use crate::link::{READ_BYTES, broken, read_failed, write_failed};
 use crate::model::Receipt;
 use bytes::Bytes;
 use highwater_proto::error::{Code, Error};
-use highwater_proto::wire::{Delta, FrameError, FrameReader, ReceiptFrame, ServerFrame, Subscribed};
+use highwater_proto::limits::WIRE_FRAME_BYTES_MAX;
+use highwater_proto::wire::{FrameError, FrameReader, ReceiptFrame, ReceivedDelta, ServerFrame, Subscribed};
+use prost::Message;
 use quinn::{Connection, RecvStream, SendStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,8 +15,12 @@ use tokio::sync::mpsc;
 
 /// Reads of the command stream that wait for the loop. Each holds what came in at a time.
 pub(super) const INCOMING_MAX: usize = 4;
+/// Packets taken off a delta stream at a time.
+const CHUNKS: usize = 32;
 /// How long a stream may take to say which subscription it is.
 const STREAM_NAME_TIMEOUT: Duration = Duration::from_secs(10);
+/// Bytes that are set aside at once for a delta whose length is known.
+const RESERVED_BYTES_MAX: usize = WIRE_FRAME_BYTES_MAX;
 
 /// What comes in on a connection.
 pub(super) enum Incoming {
@@ -100,8 +106,9 @@ pub(super) async fn accept(connection: Connection, inbox: mpsc::Sender<Incoming>
                 return;
             }
         };
-        let mut stream = DeltaStream { recv, frames: FrameReader::new(), replaced: Arc::default() };
-        match tokio::time::timeout(STREAM_NAME_TIMEOUT, stream.frame::<Subscribed>()).await {
+        let mut stream =
+            DeltaStream { recv, frames: FrameReader::reserving(RESERVED_BYTES_MAX), replaced: Arc::default() };
+        match tokio::time::timeout(STREAM_NAME_TIMEOUT, stream.name()).await {
             Ok(Ok(Some(subscribed))) => {
                 if inbox.send(Incoming::Stream(subscribed.subscription, stream)).await.is_err() {
                     return;
@@ -133,17 +140,28 @@ impl DeltaStream {
     }
 
     /// The next delta; `None` once the server has ended the stream. May be cancelled.
-    pub(crate) async fn next(&mut self) -> Result<Option<Delta>, Error> {
-        self.frame().await
+    pub(crate) async fn next(&mut self) -> Result<Option<ReceivedDelta>, Error> {
+        let Some(frame) = self.frame().await? else { return Ok(None) };
+        match ReceivedDelta::decode(frame) {
+            Ok(delta) => Ok(Some(delta)),
+            Err(error) => Err(self.frames.refuse(error).into()),
+        }
     }
 
-    async fn frame<M: prost::Message + Default>(&mut self) -> Result<Option<M>, Error> {
+    /// Which subscription the stream is for: its first frame.
+    async fn name(&mut self) -> Result<Option<Subscribed>, Error> {
+        let Some(frame) = self.frame().await? else { return Ok(None) };
+        Subscribed::decode(frame).map(Some).map_err(|error| self.frames.refuse(error).into())
+    }
+
+    async fn frame(&mut self) -> Result<Option<Bytes>, Error> {
         loop {
-            if let Some(message) = self.frames.next()? {
-                return Ok(Some(message));
+            if let Some(frame) = self.frames.take()? {
+                return Ok(Some(frame));
             }
-            match self.recv.read_chunk(READ_BYTES, true).await {
-                Ok(Some(chunk)) => self.frames.push(&chunk.bytes),
+            let mut chunks = [const { Bytes::new() }; CHUNKS];
+            match self.recv.read_chunks(&mut chunks).await {
+                Ok(Some(count)) => chunks[..count].iter().for_each(|chunk| self.frames.push(chunk)),
                 Ok(None) => {
                     self.frames.finish()?;
                     return Ok(None);

@@ -114,7 +114,7 @@ impl TryFrom<wire::Record> for Record {
 
     fn try_from(mut record: wire::Record) -> Result<Self, Error> {
         if record.position == 0 {
-            return Err(Error::new(Code::Protocol, "the server sent a record without a position"));
+            return Err(no_position());
         }
         let content = Content::parse(&mut record)?;
         Ok(Self {
@@ -128,6 +128,49 @@ impl TryFrom<wire::Record> for Record {
             content,
         })
     }
+}
+
+impl<'a> TryFrom<wire::ReceivedRecord<'a>> for Record {
+    type Error = Error;
+
+    fn try_from(record: wire::ReceivedRecord<'a>) -> Result<Self, Error> {
+        match record {
+            wire::ReceivedRecord::Message(message) => message.try_into(),
+            wire::ReceivedRecord::Other(record) => (*record).try_into(),
+        }
+    }
+}
+
+impl<'a> TryFrom<wire::MessageRecord<'a>> for Record {
+    type Error = Error;
+
+    fn try_from(message: wire::MessageRecord<'a>) -> Result<Self, Error> {
+        if message.position == 0 {
+            return Err(no_position());
+        }
+        let text = Text {
+            body: (!message.recalled).then_some(message.body),
+            sent_at_ms: message.sent_at_ms,
+            quote: message.quote,
+            mentions: Vec::new(),
+            edited_ms: message.edited_ms,
+        };
+        let name = |name: &str| (!name.is_empty()).then(|| name.to_owned());
+        Ok(Self {
+            position: message.position,
+            conversation: message.conversation.to_owned(),
+            seq: (message.seq != 0).then_some(message.seq),
+            from: name(message.from),
+            device: name(message.device),
+            time_ms: message.time_ms,
+            by_service: message.by_service,
+            content: Content::Message(text),
+        })
+    }
+}
+
+fn no_position() -> Error {
+    Error::new(Code::Protocol, "the server sent a record without a position")
 }
 
 impl From<wire::Gap> for Gap {

@@ -75,6 +75,8 @@ pub fn encode_frame<M: prost::Message>(message: &M, out: &mut impl BufMut) -> Re
 pub struct FrameReader {
     buffer: BytesMut,
     bytes_max: usize,
+    /// Most bytes that are set aside for the rest of a frame when its beginning came in.
+    ahead_max: usize,
     failed: Option<FrameError>,
 }
 
@@ -92,7 +94,15 @@ impl FrameReader {
 
     /// Reads frames of at most `bytes_max` bytes, and never of more than [`WIRE_FRAME_BYTES_MAX`].
     pub fn with_bytes_max(bytes_max: usize) -> Self {
-        Self { buffer: BytesMut::new(), bytes_max: bytes_max.min(WIRE_FRAME_BYTES_MAX), failed: None }
+        Self { buffer: BytesMut::new(), bytes_max: bytes_max.min(WIRE_FRAME_BYTES_MAX), ahead_max: 0, failed: None }
+    }
+
+    /// Reads frames of a peer that may be believed when it says how long a frame is: room for all of it, up to
+    /// `ahead_max` bytes more than have come in, is set aside at once, and a frame that comes alone is not copied.
+    ///
+    /// A server has too many peers for that: each could have it set memory aside by sending four bytes.
+    pub fn reserving(ahead_max: usize) -> Self {
+        Self { ahead_max, ..Self::new() }
     }
 
     /// From the next frame on, allows `bytes_max` bytes, and never more than [`WIRE_FRAME_BYTES_MAX`].
@@ -102,8 +112,27 @@ impl FrameReader {
 
     /// Takes bytes off the stream. After an error they are dropped.
     pub fn push(&mut self, bytes: &[u8]) {
-        if self.failed.is_none() {
-            self.buffer.extend_from_slice(bytes);
+        if self.failed.is_some() {
+            return;
+        }
+        if self.ahead_max > 0 && self.buffer.capacity() - self.buffer.len() < bytes.len() {
+            let ahead = self.missing_after(bytes).min(self.ahead_max);
+            self.buffer.reserve(bytes.len() + ahead);
+        }
+        self.buffer.extend_from_slice(bytes);
+    }
+
+    /// How much of the next frame is still missing when these bytes have come in, as far as they tell.
+    fn missing_after(&self, bytes: &[u8]) -> usize {
+        let mut prefix = self.buffer.iter().chain(bytes);
+        let prefix = [prefix.next(), prefix.next(), prefix.next(), prefix.next()];
+        let [Some(a), Some(b), Some(c), Some(d)] = prefix else { return 0 };
+        let length = u32::from_le_bytes([*a, *b, *c, *d]) as usize;
+        // What is too long is refused before long, and nothing is kept for it.
+        if length > self.bytes_max {
+            0
+        } else {
+            (PREFIX_BYTES + length).saturating_sub(self.buffer.len() + bytes.len())
         }
     }
 
@@ -112,10 +141,28 @@ impl FrameReader {
     /// A message owns its bytes apart from the reader's, so that keeping a body keeps its frame alive and nothing else.
     #[expect(clippy::should_implement_trait, reason = "which message comes next is the caller's choice, call by call")]
     pub fn next<M: prost::Message + Default>(&mut self) -> Result<Option<M>, FrameError> {
-        let Some(frame) = self.peek()? else { return Ok(None) };
-        let decoded = M::decode(Bytes::copy_from_slice(frame));
+        let Some(frame) = self.take()? else { return Ok(None) };
+        M::decode(frame).map(Some).map_err(|error| self.fail(FrameError::Malformed(error)))
+    }
+
+    /// The next message as bytes of its own, if all of it has come in.
+    pub fn take(&mut self) -> Result<Option<Bytes>, FrameError> {
+        let Some(length) = self.peek()?.map(<[u8]>::len) else { return Ok(None) };
+        let whole = PREFIX_BYTES + length;
+        if self.ahead_max > 0 && self.buffer.len() == whole && self.buffer.capacity() <= whole + whole / 8 {
+            // It came alone into a buffer made for it.
+            let mut bytes = std::mem::take(&mut self.buffer).freeze();
+            bytes.advance(PREFIX_BYTES);
+            return Ok(Some(bytes));
+        }
+        let frame = self.peek()?.map(Bytes::copy_from_slice);
         self.skip();
-        decoded.map(Some).map_err(|error| self.fail(FrameError::Malformed(error)))
+        Ok(frame)
+    }
+
+    /// Says that a message that was taken is not what it should be: the stream cannot go on.
+    pub fn refuse(&mut self, error: prost::DecodeError) -> FrameError {
+        self.fail(FrameError::Malformed(error))
     }
 
     /// The bytes of the next message, if all of it has come in. It stays the next one until it is skipped.
@@ -190,17 +237,49 @@ mod tests {
     fn a_frame_comes_out_whole_whatever_the_pieces() {
         let bytes = [frame("one"), frame(""), frame(&"x".repeat(70_000))].concat();
         for piece in [1, 2, 3, 4, 5, 7, 1_000, bytes.len()] {
-            let mut reader = FrameReader::new();
-            let mut tokens = Vec::new();
-            for bytes in bytes.chunks(piece) {
-                reader.push(bytes);
-                while let Some(Token { token }) = reader.next().expect("well formed") {
-                    tokens.push(token.len());
+            for mut reader in [FrameReader::new(), FrameReader::reserving(1_000), FrameReader::reserving(100_000)] {
+                let mut tokens = Vec::new();
+                for bytes in bytes.chunks(piece) {
+                    reader.push(bytes);
+                    while let Some(Token { token }) = reader.next().expect("well formed") {
+                        tokens.push(token.len());
+                    }
                 }
+                assert_eq!(tokens, [3, 0, 70_000], "pieces of {piece} bytes");
+                assert_eq!(reader.finish(), Ok(()));
             }
-            assert_eq!(tokens, [3, 0, 70_000], "pieces of {piece} bytes");
-            assert_eq!(reader.finish(), Ok(()));
         }
+    }
+
+    #[test]
+    fn a_reserving_reader_sets_aside_what_a_frame_needs_and_no_more_than_it_may() {
+        let long = frame(&"x".repeat(70_000));
+        for (ahead_max, is_whole) in [(100_000, true), (1_000, false)] {
+            let mut reader = FrameReader::reserving(ahead_max);
+            reader.push(&long[..2]);
+            reader.push(&long[2..1_500]);
+            let reserved = reader.buffer.capacity();
+            assert!(reserved <= 1_500 + ahead_max && (reserved >= long.len()) == is_whole, "{reserved} bytes");
+            let at = reader.buffer.as_ptr();
+            reader.push(&long[1_500..]);
+            assert!(!is_whole || reader.buffer.as_ptr() == at, "it was moved");
+            let taken = reader.take().expect("short enough").expect("whole");
+            assert_eq!(taken, long[PREFIX_BYTES..]);
+            let is_copy = taken.as_ptr() != at.wrapping_add(PREFIX_BYTES);
+            assert!(!is_whole || !is_copy && taken.is_unique(), "it was copied");
+            assert_eq!((reader.buffered(), reader.buffer.capacity()), (0, 0), "an idle stream keeps nothing");
+        }
+        // What follows in the same push is kept, and what is too long is refused before anything is set aside.
+        let mut reader = FrameReader::reserving(100_000);
+        reader.push(&[frame("one"), frame("two")].concat());
+        assert_eq!(
+            reader.take().map(|taken| taken.map(|taken| taken.len())),
+            Ok(Some(frame("one").len() - PREFIX_BYTES))
+        );
+        assert_eq!(reader.next(), Ok(Some(Token { token: "two".to_owned() })));
+        reader.push(&[255; 4]);
+        assert!(reader.buffer.capacity() < 100);
+        assert!(matches!(reader.take(), Err(FrameError::TooLong { .. })));
     }
 
     #[test]

@@ -14,6 +14,7 @@ mod framing;
 mod prepared;
 mod question;
 mod receipt;
+mod received;
 mod send;
 mod session;
 
@@ -28,6 +29,7 @@ pub use question::{
     Answer, ConversationsQuery, Device, DevicesQuery, HistoryQuery, Member, MembersQuery, Query, query,
 };
 pub use receipt::ReceiptFrame;
+pub use received::{MessageRecord, ReceivedDelta, ReceivedRecord};
 pub use send::SendRequest;
 pub use session::{Ack, ClientFrame, Failure, Hello, ServerFrame, Token, Welcome, client_frame, server_frame};
 

@@ -6,12 +6,10 @@
 use super::delta::{Delta, Record};
 use super::fields::{nested_len, put_nested};
 use super::framing::FrameError;
+use super::received::{MessageRecord, RECORDS};
 use crate::limits::WIRE_FRAME_BYTES_MAX;
 use bytes::{BufMut, Bytes, BytesMut};
 use prost::Message;
-
-/// The field of a delta that holds records.
-const RECORDS: u32 = 5;
 
 /// A record as it stands in a delta, encoded once for everybody who gets it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,6 +23,13 @@ impl PreparedRecord {
         put_nested(RECORDS, length, &mut bytes);
         record.encode_raw(&mut bytes);
         Self(bytes.freeze())
+    }
+
+    /// Encodes a message, of which no general record need be made.
+    pub fn of_message(message: &MessageRecord<'_>) -> Self {
+        let mut bytes = Vec::with_capacity(message.field_len());
+        message.put_field(&mut bytes);
+        Self(bytes.into())
     }
 
     /// From bytes that [`Self::into_bytes`] gave.
