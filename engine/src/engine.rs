@@ -2,7 +2,9 @@
 
 use crate::command::{Caller, Command, Completion, Outcome};
 use crate::commit::{self, Channels, Shared, Threads};
-use crate::entry::{ConversationPage, Cursor, Delta, DeviceView, Entry, HistoryRange, MemberPage, Start, SyncLimits};
+use crate::entry::{
+    ConversationPage, Cursor, Delta, DeviceView, Entry, HistoryRange, MemberPage, Place, Start, SyncLimits,
+};
 use crate::lock::StoreLock;
 use crate::log::{self, Bodies, LogOptions};
 use crate::options::Options;
@@ -10,8 +12,9 @@ use crate::reach::{Reach, within_reach};
 use crate::state::{State, Touched};
 use crate::store::Store;
 use crate::sync::Mutex;
-use crate::timeline::{self, Subscription, View};
+use crate::timeline::{self, Encoded, Entries, Subscription, View};
 use crate::usage::Usage;
+use bytes::Bytes;
 use highwater_proto::checkpoint::Checkpoint;
 use highwater_proto::error::{Code, Error};
 use highwater_proto::frame::GroupBuilder;
@@ -125,23 +128,47 @@ impl Engine {
     /// # Errors
     /// `not_found`: the user does not exist. `corrupt`, `io`: a record cannot be read.
     pub fn sync(&self, user: &str, start: Start, limits: SyncLimits) -> Result<Delta, Error> {
-        Ok(timeline::sync(&self.view(Reach::Disk), user, start, limits)?)
+        Ok(timeline::sync(&self.view(Reach::Disk), user, Place::Start(start), limits, &Entries)?)
     }
 
     /// The next page; after a page that was `caught_up`, what is new since. Errors as [`Engine::sync`].
     pub fn sync_next(&self, user: &str, cursor: Cursor, limits: SyncLimits) -> Result<Delta, Error> {
-        Ok(timeline::sync_next(&self.view(Reach::Disk), user, cursor, limits)?)
+        Ok(timeline::sync(&self.view(Reach::Disk), user, Place::Next(cursor), limits, &Entries)?)
     }
 
     /// As [`Engine::sync`], without touching the disk: fit for an async thread. `None` if it would have to, because not
     /// all that it needs is in memory.
     pub fn try_sync(&self, user: &str, start: Start, limits: SyncLimits) -> Result<Option<Delta>, Error> {
-        within_reach(timeline::sync(&self.view(Reach::Memory), user, start, limits))
+        within_reach(timeline::sync(&self.view(Reach::Memory), user, Place::Start(start), limits, &Entries))
     }
 
     /// As [`Engine::sync_next`], without touching the disk. `None` as with [`Engine::try_sync`].
     pub fn try_sync_next(&self, user: &str, cursor: Cursor, limits: SyncLimits) -> Result<Option<Delta>, Error> {
-        within_reach(timeline::sync_next(&self.view(Reach::Memory), user, cursor, limits))
+        within_reach(timeline::sync(&self.view(Reach::Memory), user, Place::Next(cursor), limits, &Entries))
+    }
+
+    /// As [`Engine::sync`] and [`Engine::sync_next`], with the records as `encode` encodes them: always in the same form,
+    /// each into a buffer of its own. Where all readers see the same of a record it is encoded once for all of them, and
+    /// the bytes stay as long as the record is in memory.
+    pub fn sync_encoded(
+        &self,
+        user: &str,
+        place: Place,
+        limits: SyncLimits,
+        encode: &dyn Fn(Entry) -> Bytes,
+    ) -> Result<Delta<Bytes>, Error> {
+        Ok(timeline::sync(&self.view(Reach::Disk), user, place, limits, &Encoded(encode))?)
+    }
+
+    /// As [`Engine::sync_encoded`], without touching the disk. `None` as with [`Engine::try_sync`].
+    pub fn try_sync_encoded(
+        &self,
+        user: &str,
+        place: Place,
+        limits: SyncLimits,
+        encode: &dyn Fn(Entry) -> Bytes,
+    ) -> Result<Option<Delta<Bytes>>, Error> {
+        within_reach(timeline::sync(&self.view(Reach::Memory), user, place, limits, &Encoded(encode)))
     }
 
     /// At most `limit` records of a conversation, by ascending seq; at most a page (500).

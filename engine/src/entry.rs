@@ -155,6 +155,15 @@ pub enum Start {
     Snapshot,
 }
 
+/// From where a page is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// The first page of what a device has missed.
+    Start(Start),
+    /// The page after the one that came with this cursor; after one that was `caught_up`, what is new since.
+    Next(Cursor),
+}
+
 /// How much a delta may hold. A value of 0 or above the limit means the limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SyncLimits {
@@ -186,9 +195,9 @@ pub(crate) struct SnapshotCursor {
     pub(crate) after: highwater_proto::id::ConversationId,
 }
 
-/// A page of a catch-up.
+/// A page of a catch-up, with its records as entries or in another form.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Delta {
+pub struct Delta<R = Entry> {
     /// Covers the positions above this,
     pub from: Position,
     /// up to and including this.
@@ -198,7 +207,7 @@ pub struct Delta {
     /// Whether nothing above `to` was visible when it was made.
     pub caught_up: bool,
     /// In position order.
-    pub records: Vec<Entry>,
+    pub records: Vec<R>,
     /// Messages left out.
     pub gaps: Vec<Gap>,
     /// Set on every page of a snapshot.

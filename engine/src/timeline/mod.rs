@@ -7,7 +7,7 @@
 //! stays as it is, and positions above it are left out.
 //!
 //! - [`sync`](mod@sync) merges inbox and followed outboxes into deltas; [`candidates`] finds their positions, [`gaps`] holds
-//!   the cap per conversation, [`snapshot`] answers devices that start anew.
+//!   the cap per conversation, [`form`] says whether a page holds entries or bytes, [`snapshot`] answers devices that start anew.
 //! - [`history`](mod@history) reads a conversation by seq; [`outbox`] finds the positions.
 //! - [`list`] tells conversations, members and devices; [`unread`] counts.
 //! - [`shown`] turns a record into what its reader sees: intervals, redactions, names.
@@ -19,6 +19,7 @@
 //! The work for one page is bounded: by the limits of what it holds, and by how many positions it looks at.
 
 mod candidates;
+mod form;
 mod gaps;
 mod history;
 mod list;
@@ -32,13 +33,14 @@ pub(crate) mod tests;
 mod unread;
 mod whole;
 
+pub(crate) use form::{Encoded, Entries};
 pub(crate) use history::history;
 pub(crate) use list::{conversations, devices, members};
 pub(crate) use outbox::position_of;
 pub(crate) use shown::entry;
 pub use subscription::Subscription;
 pub(crate) use subscription::Subscriptions;
-pub(crate) use sync::{sync, sync_next};
+pub(crate) use sync::sync;
 pub(crate) use whole::{whole_inbox, whole_outbox};
 
 use crate::commit::Pulls;

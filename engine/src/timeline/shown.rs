@@ -89,6 +89,13 @@ pub(super) fn shown(state: &State, user: UserId, record: &Found, scope: Scope) -
     Some(Shown { entry: named(state, record, what, common), replacement })
 }
 
+/// Whether a message is seen by `user` as it was written.
+pub(super) fn is_shown_as_written(state: &State, user: UserId, message: &Found, scope: Scope) -> bool {
+    let Some(conversation) = state.conversation(message.conversation) else { return false };
+    let Some(member) = conversation.members.get(&user) else { return false };
+    is_visible(conversation, member, user, message, scope) && !state.redactions.contains_key(&message.position)
+}
+
 fn is_visible(conversation: &Conversation, member: &Member, user: UserId, record: &Record, scope: Scope) -> bool {
     let is_inside = match scope {
         Scope::Intervals => member.may_sync(record.position),

@@ -11,13 +11,13 @@ use highwater_proto::id::{Position, UserId};
 use highwater_proto::limits::PAGE_ENTRIES_MAX;
 use std::ops::Bound;
 
-pub(super) fn page(
+pub(super) fn page<R>(
     view: &View<'_>,
     user: UserId,
     cursor: Cursor,
     at: SnapshotCursor,
     limits: SyncLimits,
-) -> Result<Delta, Halt> {
+) -> Result<Delta<R>, Halt> {
     let entries_max = limits.records_max.min(PAGE_ENTRIES_MAX);
     let (drafts, mut is_last) = {
         let state = view.state.read();

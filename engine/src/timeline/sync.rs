@@ -5,10 +5,11 @@
 //! nothing of it was for the user.
 
 use super::candidates::gather;
+use super::form::Form;
 use super::gaps::{Cap, Gaps, LeftOut};
-use super::shown::{Scope, Shown, complete, shown, weight};
+use super::shown::{Scope, Shown, complete, shown};
 use super::{BATCH_RECORDS, View, snapshot, user_id};
-use crate::entry::{Cursor, Delta, Entry, ResetReason, SnapshotCursor, Start, SyncLimits};
+use crate::entry::{Cursor, Delta, Place, ResetReason, SnapshotCursor, Start, SyncLimits};
 use crate::reach::Halt;
 use crate::state::State;
 use highwater_proto::checkpoint::Checkpoint;
@@ -20,24 +21,30 @@ const SCAN_PER_RECORD: usize = 4;
 /// Fewest and most positions that a page looks at.
 const SCAN_POSITIONS: (usize, usize) = (16, 4_096);
 
-/// The first page of what a device has missed. It ends, with its last page, at what is visible now.
-pub(crate) fn sync(view: &View<'_>, user: &str, start: Start, limits: SyncLimits) -> Result<Delta, Halt> {
+/// A page of what a device has missed. The catch-up ends, with its last page, at what is visible when it begins; after
+/// that one comes what is new since.
+pub(crate) fn sync<F: Form>(
+    view: &View<'_>,
+    user: &str,
+    place: Place,
+    limits: SyncLimits,
+    form: &F,
+) -> Result<Delta<F::Row>, Halt> {
     let (user, cursor) = {
         let state = view.state.read();
-        (user_id(&state, user)?, begin(&state, start))
+        let cursor = match place {
+            Place::Start(start) => begin(&state, start),
+            Place::Next(cursor) => go_on(&state, cursor),
+        };
+        (user_id(&state, user)?, cursor)
     };
-    page(view, user, cursor, limits)
+    page(view, user, cursor, limits, form)
 }
 
-/// The page after the one that came with `cursor`; when that was the last one, what is new since.
-pub(crate) fn sync_next(view: &View<'_>, user: &str, cursor: Cursor, limits: SyncLimits) -> Result<Delta, Halt> {
-    let (user, cursor) = {
-        let state = view.state.read();
-        let is_at_end = cursor.snapshot.is_none() && cursor.after >= cursor.through;
-        let through = if is_at_end { state.applied } else { cursor.through };
-        (user_id(&state, user)?, Cursor { through, ..cursor })
-    };
-    page(view, user, cursor, limits)
+fn go_on(state: &State, cursor: Cursor) -> Cursor {
+    let is_at_end = cursor.snapshot.is_none() && cursor.after >= cursor.through;
+    let through = if is_at_end { state.applied } else { cursor.through };
+    Cursor { through, ..cursor }
 }
 
 fn begin(state: &State, start: Start) -> Cursor {
@@ -67,7 +74,13 @@ fn judge(state: &State, checkpoint: &Checkpoint) -> Option<ResetReason> {
     }
 }
 
-fn page(view: &View<'_>, user: UserId, cursor: Cursor, limits: SyncLimits) -> Result<Delta, Halt> {
+fn page<F: Form>(
+    view: &View<'_>,
+    user: UserId,
+    cursor: Cursor,
+    limits: SyncLimits,
+    form: &F,
+) -> Result<Delta<F::Row>, Halt> {
     let limits = SyncLimits {
         records_max: within(limits.records_max, DELTA_RECORDS_MAX),
         bytes_max: within(limits.bytes_max, DELTA_BYTES_MAX),
@@ -76,7 +89,7 @@ fn page(view: &View<'_>, user: UserId, cursor: Cursor, limits: SyncLimits) -> Re
     match cursor.snapshot {
         Some(at) => snapshot::page(view, user, cursor, at, limits),
         None => {
-            let delta = delta(view, user, cursor, limits)?;
+            let delta = delta(view, user, cursor, limits, form)?;
             if cursor.after < cursor.through {
                 view.pulls.note(user);
             }
@@ -90,7 +103,13 @@ fn within(asked: usize, most: usize) -> usize {
     if asked == 0 { most } else { asked.min(most) }
 }
 
-fn delta(view: &View<'_>, user: UserId, cursor: Cursor, limits: SyncLimits) -> Result<Delta, Halt> {
+fn delta<F: Form>(
+    view: &View<'_>,
+    user: UserId,
+    cursor: Cursor,
+    limits: SyncLimits,
+    form: &F,
+) -> Result<Delta<F::Row>, Halt> {
     let (scan_min, scan_max) = SCAN_POSITIONS;
     let scan = (limits.records_max * SCAN_PER_RECORD).clamp(scan_min, scan_max);
     let candidates = gather(view, user, cursor.after, cursor.through, scan)?;
@@ -105,7 +124,7 @@ fn delta(view: &View<'_>, user: UserId, cursor: Cursor, limits: SyncLimits) -> R
     };
     let mut is_full = false;
     for batch in candidates.positions.chunks(BATCH_RECORDS) {
-        is_full = !page.take(view, batch)?;
+        is_full = !page.take(view, batch, form)?;
         if is_full {
             break;
         }
@@ -132,11 +151,11 @@ pub(super) fn at(view: &View<'_>, position: Position) -> (Checkpoint, Position) 
 }
 
 /// A delta in the making.
-struct Page {
+struct Page<R> {
     user: UserId,
     limits: SyncLimits,
     cap: Cap,
-    records: Vec<Entry>,
+    records: Vec<R>,
     bytes: usize,
     gaps: Gaps,
     /// Everything up to here is in it, or not for the user.
@@ -144,16 +163,19 @@ struct Page {
 }
 
 /// What is to become of a record.
-enum Fate {
+enum Fate<R> {
     /// Not for the user.
     Hidden,
     LeftOut(LeftOut),
+    /// In the form that was wanted, and what it weighs.
+    AtHand(R, usize),
+    /// The next of those that have still to be completed.
     Delivered,
 }
 
-impl Page {
+impl<R> Page<R> {
     /// Takes the records at these positions in. False: one did not fit any more, and `to` is before it.
-    fn take(&mut self, view: &View<'_>, positions: &[Position]) -> Result<bool, Halt> {
+    fn take<F: Form<Row = R>>(&mut self, view: &View<'_>, positions: &[Position], form: &F) -> Result<bool, Halt> {
         let records = view.records(positions)?;
         self.cap.prepare(view, &records)?;
         let mut fates = Vec::with_capacity(records.len());
@@ -161,17 +183,22 @@ impl Page {
         {
             let state = view.state.read();
             for record in &records {
-                let Some(shown) = shown(&state, self.user, record, Scope::Intervals) else {
+                let at_hand = form.at_hand(&state, self.user, record);
+                let shown = match at_hand {
+                    Some(_) => None,
+                    None => shown(&state, self.user, record, Scope::Intervals),
+                };
+                if at_hand.is_none() && shown.is_none() {
                     fates.push(Fate::Hidden);
                     continue;
-                };
-                match self.cap.leaves_out(&state, record) {
-                    Some(message) => fates.push(Fate::LeftOut(message)),
-                    None => {
-                        fates.push(Fate::Delivered);
-                        delivered.push(shown);
-                    }
                 }
+                fates.push(match self.cap.leaves_out(&state, record) {
+                    Some(message) => Fate::LeftOut(message),
+                    None => {
+                        delivered.extend(shown);
+                        at_hand.map_or(Fate::Delivered, |(row, weight)| Fate::AtHand(row, weight))
+                    }
+                });
             }
         }
         let mut delivered = complete(view, delivered)?.into_iter();
@@ -179,9 +206,15 @@ impl Page {
             match fate {
                 Fate::Hidden => {}
                 Fate::LeftOut(message) => self.gaps.add(message),
+                Fate::AtHand(row, weight) => {
+                    if !self.push(row, weight) {
+                        return Ok(false);
+                    }
+                }
                 Fate::Delivered => {
                     let Some(entry) = delivered.next() else { return Ok(true) };
-                    if !self.push(entry) {
+                    let (row, weight) = form.of(entry);
+                    if !self.push(row, weight) {
                         return Ok(false);
                     }
                 }
@@ -192,14 +225,14 @@ impl Page {
     }
 
     /// False: it does not fit. The first one always does.
-    fn push(&mut self, entry: Entry) -> bool {
-        let bytes = self.bytes + weight(&entry);
+    fn push(&mut self, row: R, weight: usize) -> bool {
+        let bytes = self.bytes + weight;
         let is_over = self.records.len() >= self.limits.records_max || bytes > self.limits.bytes_max;
         if is_over && !self.records.is_empty() {
             return false;
         }
         self.bytes = bytes;
-        self.records.push(entry);
+        self.records.push(row);
         true
     }
 }

@@ -4,7 +4,7 @@ mod incoming;
 mod outgoing;
 
 pub(crate) use incoming::{LastName, Speaker, command, plain_send, send_units, start, units};
-pub(crate) use outgoing::{conversation, delta, device, member, outcome, record};
+pub(crate) use outgoing::{conversation, delta, device, encoded, member, outcome, record};
 
 use highwater_proto::record::{Fanout, Kind, Role};
 

@@ -7,7 +7,7 @@ use highwater_engine::entry::{Body, ConversationView, Delta, DeviceView, Entry, 
 use highwater_proto::error::{Code, Error};
 use highwater_proto::id::Seq;
 use highwater_proto::record::Settings;
-use highwater_proto::wire::{self, PreparedDelta, PreparedRecord, kind, response};
+use highwater_proto::wire::{self, MessageRecord, PreparedDelta, PreparedRecord, kind, response};
 use std::sync::Arc;
 
 /// The answer to a request.
@@ -106,8 +106,8 @@ fn names(names: Vec<Arc<str>>) -> Vec<String> {
 }
 
 /// A delta.
-pub(crate) fn delta(delta: Delta) -> PreparedDelta {
-    let records = delta.records.into_iter().map(prepared).collect();
+pub(crate) fn delta(delta: Delta<Bytes>) -> PreparedDelta {
+    let records = delta.records.into_iter().map(PreparedRecord::from_bytes).collect();
     let rest = wire::Delta {
         from: delta.from.0,
         to: delta.to.0,
@@ -129,15 +129,33 @@ pub(crate) fn delta(delta: Delta) -> PreparedDelta {
     PreparedDelta { rest, records }
 }
 
-/// A record as it stands in deltas, encoded once for all its readers where they see the same.
-fn prepared(mut entry: Entry) -> PreparedRecord {
-    let common = std::mem::take(&mut entry.common);
-    match common.encoded() {
-        Some(place) => {
-            PreparedRecord::from_bytes(place.get_or_init(|| PreparedRecord::new(&record(entry)).into_bytes()).clone())
+/// A record as it stands in deltas.
+pub(crate) fn encoded(entry: Entry) -> Bytes {
+    let prepared = match &entry.what {
+        What::Message { mentions, body, sent_at_ms, quote } if mentions.is_empty() => {
+            let (body, edited_ms) = match body {
+                Body::Original(body) => (Some(body), None),
+                Body::Edited(body, edited_ms) => (Some(body), Some(*edited_ms)),
+                Body::Recalled => (None, None),
+            };
+            PreparedRecord::of_message(&MessageRecord {
+                position: entry.position.0,
+                conversation: &entry.conversation,
+                seq: entry.seq.0,
+                from: &entry.from,
+                device: &entry.device,
+                time_ms: entry.time_ms,
+                by_service: entry.by_service,
+                body: body.cloned().unwrap_or_default(),
+                sent_at_ms: *sent_at_ms,
+                quote: quote.map(|seq| seq.0),
+                edited_ms,
+                recalled: body.is_none(),
+            })
         }
-        None => PreparedRecord::new(&record(entry)),
-    }
+        _ => PreparedRecord::new(&record(entry)),
+    };
+    prepared.into_bytes()
 }
 
 /// A conversation as its member sees it.

@@ -10,7 +10,7 @@ use highwater_proto::checkpoint::Checkpoint;
 use highwater_proto::error::{Code, Error};
 use highwater_proto::id::{Epoch, Incarnation, Position, Seq};
 use highwater_proto::record::Settings;
-use highwater_proto::wire::{self, kind, request::Call, response};
+use highwater_proto::wire::{self, PreparedRecord, kind, request::Call, response};
 use std::sync::Arc;
 
 fn command(call: Call, speaker: &Speaker, session: Option<SendSession>) -> Result<Command, Error> {
@@ -252,6 +252,23 @@ fn entries_become_records() {
     assert_eq!((read.kind, read.through), (kind::READ, 4));
     let muted = record(entry(What::Mute { muted: true }));
     assert_eq!((muted.kind, muted.muted), (kind::MUTE, true));
+}
+
+/// Messages are encoded without a general record in between; nobody can tell.
+#[test]
+fn entries_are_encoded_as_their_records_are() {
+    let bodies = [Body::Original(Bytes::from_static(b"hi")), Body::Edited(Bytes::new(), 12), Body::Recalled];
+    let mentions = [Vec::new(), vec!["bob".into()]];
+    for (body, mentions) in bodies.iter().flat_map(|body| mentions.iter().map(move |mentions| (body, mentions))) {
+        for (sent_at_ms, quote) in [(None, None), (Some(10), Some(Seq(2)))] {
+            let (body, mentions) = (body.clone(), mentions.clone());
+            let entry = entry(What::Message { sent_at_ms, quote, mentions, body });
+            let expected = PreparedRecord::new(&record(entry.clone())).into_bytes();
+            assert_eq!(encoded(entry.clone()), expected, "{entry:?}");
+        }
+    }
+    let other = entry(What::Read { through: Seq(4) });
+    assert_eq!(encoded(other.clone()), PreparedRecord::new(&record(other)).into_bytes());
 }
 
 #[test]

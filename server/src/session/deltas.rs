@@ -7,7 +7,8 @@
 use super::handover::Bell;
 use super::{Session, Shared};
 use crate::convert;
-use highwater_engine::entry::{Cursor, Delta, Start, SyncLimits};
+use bytes::Bytes;
+use highwater_engine::entry::{Cursor, Delta, Place, Start, SyncLimits};
 use highwater_proto::error::{Code, Error};
 use highwater_proto::id::Position;
 use highwater_proto::limits::{DELTA_RECORDS_MAX, WIRE_FRAME_BYTES_MAX};
@@ -118,12 +119,6 @@ struct Reader {
     limits: SyncLimits,
 }
 
-#[derive(Clone, Copy)]
-enum Place {
-    Start(Start),
-    Cursor(Cursor),
-}
-
 impl Reader {
     fn new(shared: Arc<Shared>, user: Arc<str>, start: Start, subscribe: &Subscribe) -> Self {
         let limits = SyncLimits {
@@ -142,7 +137,7 @@ impl Reader {
             let (delta, next, count) = self.read(limits).await?;
             let size = delta.encoded_len();
             if size <= WIRE_FRAME_BYTES_MAX {
-                self.place = Place::Cursor(next);
+                self.place = Place::Next(next);
                 return Ok(delta);
             }
             limits = fewer(limits, count).ok_or_else(|| {
@@ -155,20 +150,13 @@ impl Reader {
     async fn read(&self, limits: SyncLimits) -> Result<(PreparedDelta, Cursor, usize), Error> {
         let (engine, place) = (&self.shared.engine, self.place);
         let visible = engine.visible();
-        let found = match place {
-            Place::Start(start) => engine.try_sync(&self.user, start, limits)?,
-            Place::Cursor(cursor) => engine.try_sync_next(&self.user, cursor, limits)?,
-        };
-        if let Some(delta) = found {
+        if let Some(delta) = engine.try_sync_encoded(&self.user, place, limits, &convert::encoded)? {
             return Ok(converted(delta, visible));
         }
         let user = self.user.clone();
         let read = self.shared.read(move |engine| {
             let visible = engine.visible();
-            let delta = match place {
-                Place::Start(start) => engine.sync(&user, start, limits)?,
-                Place::Cursor(cursor) => engine.sync_next(&user, cursor, limits)?,
-            };
+            let delta = engine.sync_encoded(&user, place, limits, &convert::encoded)?;
             Ok(converted(delta, visible))
         });
         // Boxed, for its size: most sessions never get here.
@@ -186,7 +174,7 @@ fn fewer(limits: SyncLimits, count: usize) -> Option<SyncLimits> {
 ///
 /// It has caught up if it has reached what was visible when the read began. What became visible meanwhile is new, not
 /// missed: else a busy store would never be caught up with. A snapshot that is not complete has no checkpoint.
-fn converted(mut delta: Delta, visible: Position) -> (PreparedDelta, Cursor, usize) {
+fn converted(mut delta: Delta<Bytes>, visible: Position) -> (PreparedDelta, Cursor, usize) {
     delta.caught_up |= delta.checkpoint.is_some() && delta.to >= visible;
     let count = delta.records.len() + delta.conversations.len();
     let next = delta.next;

@@ -4,8 +4,9 @@ use super::check::check_in_memory;
 use super::{Check, World, failed};
 use crate::model::{self, Fact, Name, Record, State};
 use crate::plan::{From, Limits};
+use bytes::Bytes;
 use highwater_engine::entry::{
-    Body, ConversationView, Cursor, Delta, Entry, HistoryRange, ResetReason, Start, SyncLimits, What,
+    Body, ConversationView, Cursor, Delta, Entry, HistoryRange, Place, ResetReason, Start, SyncLimits, What,
 };
 use highwater_engine::proto::checkpoint::Checkpoint;
 use highwater_engine::proto::error::{Code, Error};
@@ -28,13 +29,6 @@ pub struct Reader {
     shown_lost: BTreeSet<(Name, u64)>,
     /// Messages by conversation and seq; `None` is a tombstone.
     held: BTreeMap<(Name, u64), Option<Vec<u8>>>,
-}
-
-/// Where a page begins.
-#[derive(Clone, Copy)]
-enum Place {
-    Start(Start),
-    Cursor(Cursor),
 }
 
 /// More pages than any catch-up of a case takes.
@@ -94,6 +88,13 @@ fn check_common(entry: &Entry) {
         let shared = encoded.get_or_init(|| form.clone().into());
         assert!(*shared == form, "{form} is not what others were shown: {shared:?}");
     }
+}
+
+/// The page with its entries encoded.
+fn encoded(page: Delta, encode: impl Fn(Entry) -> Bytes) -> Delta<Bytes> {
+    let Delta { from, to, checkpoint, caught_up, records, gaps, reset, conversations, next } = page;
+    let records = records.into_iter().map(encode).collect();
+    Delta { from, to, checkpoint, caught_up, records, gaps, reset, conversations, next }
 }
 
 fn text(body: &Body) -> Option<Vec<u8>> {
@@ -171,7 +172,7 @@ impl World {
         let (start, begin, reset) = match (from, reader.checkpoint, reader.cursor) {
             (From::Cursor, _, Some(cursor)) => {
                 self.coverage.count("live reads");
-                return Ok((self.read(user, Place::Cursor(cursor), limits)?, reader.at, None));
+                return Ok((self.read(user, Place::Next(cursor), limits)?, reader.at, None));
             }
             (From::Checkpoint | From::Cursor, Some(checkpoint), _) => {
                 let reset = reader.is_ahead.then_some(ResetReason::Epoch);
@@ -193,18 +194,24 @@ impl World {
     }
 
     fn next(&mut self, user: &str, page: &Delta, limits: SyncLimits) -> Check<Delta> {
-        self.read(user, Place::Cursor(page.next), limits)?.map_err(|error| failed("sync_next", &error))
+        self.read(user, Place::Next(page.next), limits)?.map_err(|error| failed("sync_next", &error))
     }
 
-    /// A page. If memory alone can answer, it gives the same answer.
+    /// A page. If memory alone can answer, it gives the same answer; and encoded pages say the same.
     fn read(&mut self, user: &str, place: Place, limits: SyncLimits) -> Check<Result<Delta, Error>> {
         let engine = self.engine();
         let (in_memory, page) = match place {
             Place::Start(start) => (engine.try_sync(user, start, limits), engine.sync(user, start, limits)),
-            Place::Cursor(cursor) => {
-                (engine.try_sync_next(user, cursor, limits), engine.sync_next(user, cursor, limits))
-            }
+            Place::Next(cursor) => (engine.try_sync_next(user, cursor, limits), engine.sync_next(user, cursor, limits)),
         };
+        let encode = |entry: Entry| Bytes::from(format!("{entry:?}"));
+        let page_encoded = engine.sync_encoded(user, place, limits, &encode);
+        let in_memory_encoded = engine.try_sync_encoded(user, place, limits, &encode);
+        // The second time all of it is there: what the first one encoded is at hand.
+        prop_assert_eq!(&engine.sync_encoded(user, place, limits, &encode), &page_encoded, "a page encoded again");
+        check_in_memory(in_memory_encoded, &page_encoded)?;
+        let said = page.clone().map(|page| encoded(page, encode));
+        prop_assert_eq!(page_encoded, said, "a page encoded and its entries");
         let answered = check_in_memory(in_memory, &page)?;
         self.coverage.count(if answered { "reads in memory" } else { "reads that need the disk" });
         Ok(page)

@@ -2,8 +2,11 @@
 //! same; and what is shared of them is the same for everybody.
 
 use super::*;
+use crate::entry::{Entry, Place};
 use crate::log::disk::{Disk, DiskFile};
 use crate::log::sim::SimDisk;
+use bytes::Bytes;
+use std::cell::Cell;
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -195,4 +198,37 @@ fn what_is_redacted_or_told_to_one_reader_is_never_shared() {
     fixture.add("news", "cy");
     assert_eq!(shared(&fixture, "bob", "news"), [(1, false)]);
     assert_eq!(shared(&fixture, "cy", "news"), [(0, false)]);
+}
+
+#[test]
+fn what_one_reader_was_given_encoded_is_given_to_others_until_it_is_redacted() {
+    let (mut fixture, _) = store(32 << 20);
+    fixture.group("g", &["ann", "bob"]);
+    fixture.send("ann", "g", "first");
+    fixture.send("ann", "g", "second");
+    let made = Cell::new(0);
+    let read = |fixture: &Fixture, user: &str| -> Vec<Bytes> {
+        made.set(0);
+        let encode = |entry: Entry| {
+            made.set(made.get() + 1);
+            format!("{:?}", entry.what).into()
+        };
+        let place = Place::Start(Start::Beginning);
+        fixture.engine.try_sync_encoded(user, place, WHOLE, &encode).unwrap().expect("all is in memory").records
+    };
+    let first = read(&fixture, "ann");
+    assert_eq!(made.get(), first.len());
+    let (messages, again) = (first.len() - 2, read(&fixture, "bob"));
+    assert_eq!(made.get(), 0, "nothing is encoded again");
+    assert_eq!(first[messages..], again[again.len() - 2..]);
+    for bytes_max in 1..20 {
+        let (start, limits) = (Start::Beginning, SyncLimits { bytes_max, ..WHOLE });
+        let entries = fixture.engine.sync("bob", start, limits).unwrap();
+        let page = fixture.engine.sync_encoded("bob", Place::Start(start), limits, &|_| Bytes::new()).unwrap();
+        assert_eq!((page.to, page.records.len()), (entries.to, entries.records.len()), "at most {bytes_max} bytes");
+    }
+    fixture.recall("ann", "g", 3);
+    let redacted = read(&fixture, "bob");
+    assert_eq!(made.get(), 2, "the recalled message, and the recall");
+    assert!(String::from_utf8_lossy(&redacted[again.len() - 1]).contains("Recalled"));
 }

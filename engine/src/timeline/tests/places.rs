@@ -3,12 +3,13 @@
 
 use super::*;
 use crate::commit::Pulls;
+use crate::entry::Place;
 use crate::log::{self, LogOptions};
 use crate::reach::Reach;
 use crate::state::{Head, State, Touched};
 use crate::store::Store;
 use crate::sync::RwLock;
-use crate::timeline::{self, View};
+use crate::timeline::{self, Entries, View};
 use highwater_proto::id::{ConversationId, Incarnation};
 use highwater_proto::record::Record;
 
@@ -39,7 +40,7 @@ fn answers(view: &View<'_>) -> Vec<String> {
         for through in (1..=end.0).step_by(4).map(Position) {
             let mut cursor = Cursor { after: Position::ZERO, through, snapshot: None };
             while cursor.after < through {
-                let page = timeline::sync_next(view, user, cursor, limits(3, through.0 % 5)).unwrap();
+                let page = timeline::sync(view, user, Place::Next(cursor), limits(3, through.0 % 5), &Entries).unwrap();
                 answers.push(format!("{user} {:?} {:?} {:?}", page.to, page.records, page.gaps));
                 cursor = page.next;
             }
