@@ -81,7 +81,7 @@ pub(super) async fn read(mut recv: RecvStream, mut reader: FrameReader, inbox: m
 /// Writes what it is given, and at the end waits until the server has it.
 pub(super) async fn write(mut send: SendStream, mut buffers: mpsc::Receiver<Bytes>, inbox: mpsc::Sender<Incoming>) {
     while let Some(buffer) = buffers.recv().await {
-        if let Err(error) = send.write_all(&buffer).await {
+        if let Err(error) = send.write_chunk(buffer).await {
             // Why the server stopped reading stands on the other half of the stream; only a lost connection is news.
             if matches!(error, quinn::WriteError::ConnectionLost(_)) {
                 inbox.send(Incoming::Failed(write_failed(&error))).await.unwrap_or(());

@@ -1,7 +1,7 @@
 //! A receipt, written and read where it lies: it answers every message sent.
 
 use super::Receipt;
-use super::fields::{Envelope, Value, bytes_len, each, number_len, put_bytes, put_number};
+use super::fields::{Envelope, Value, bytes_len, each, gathered, number_len, put_before, put_number};
 use bytes::BufMut;
 
 /// A response in a server's frame, and a receipt in the response.
@@ -33,10 +33,16 @@ impl<'a> ReceiptFrame<'a> {
         let repeated = u64::from(self.repeated);
         let numbers_len = numbers.iter().map(|(tag, value)| number_len(*tag, *value)).sum::<usize>();
         let receipt = bytes_len(1, self.conversation.as_bytes()) + numbers_len + number_len(6, repeated);
-        RECEIPT.put(self.id, receipt, out);
-        put_bytes(1, self.conversation.as_bytes(), out);
-        numbers.iter().for_each(|(tag, value)| put_number(*tag, *value, out));
-        put_number(6, repeated, out);
+        let name = self.conversation.as_bytes();
+        gathered(out, |out| {
+            RECEIPT.put(self.id, receipt, out);
+            put_before(1, name, out);
+        });
+        out.put_slice(name);
+        gathered(out, |out| {
+            numbers.iter().for_each(|(tag, value)| put_number(*tag, *value, out));
+            put_number(6, repeated, out);
+        });
     }
 
     /// Reads a server's frame, without the length before it. `None` if it is anything else, or written in an unusual

@@ -5,7 +5,9 @@
 //! left to the general way, so that there is one judge of what is malformed; the tests hold both to the same answer.
 
 use super::Send;
-use super::fields::{Envelope, Value, bytes_len, each, number_len, optional_len, put_bytes, put_number, put_optional};
+use super::fields::{
+    Envelope, Value, bytes_len, each, gathered, number_len, optional_len, put_before, put_number, put_optional,
+};
 use super::framing::FrameError;
 use crate::limits::WIRE_FRAME_BYTES_MAX;
 use bytes::{BufMut, Bytes};
@@ -65,13 +67,22 @@ impl<'a> SendRequest<'a> {
         if length > WIRE_FRAME_BYTES_MAX {
             return Err(FrameError::TooLong { length, bytes_max: WIRE_FRAME_BYTES_MAX });
         }
-        SEND.put(self.id, send, out);
-        put_number(1, self.client_seq, out);
-        put_bytes(2, to, out);
-        put_bytes(3, conversation, out);
-        put_bytes(4, self.body, out);
-        put_optional(5, self.quote, out);
-        put_optional(7, self.sent_at_ms, out);
+        gathered(out, |out| {
+            SEND.put(self.id, send, out);
+            put_number(1, self.client_seq, out);
+            put_before(2, to, out);
+        });
+        out.put_slice(to);
+        gathered(out, |out| put_before(3, conversation, out));
+        out.put_slice(conversation);
+        gathered(out, |out| put_before(4, self.body, out));
+        out.put_slice(self.body);
+        if times > 0 {
+            gathered(out, |out| {
+                put_optional(5, self.quote, out);
+                put_optional(7, self.sent_at_ms, out);
+            });
+        }
         Ok(())
     }
 
