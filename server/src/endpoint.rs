@@ -2,9 +2,12 @@
 
 use crate::config::{Config, StartError};
 use crate::keys::EndpointKeys;
-use crate::limits::{ConnectionLimits, SEND_WINDOW_BYTES, STREAM_WINDOW_BYTES, UNAUTHENTICATED_WINDOW_BYTES};
+use crate::limits::{
+    ConnectionLimits, INITIAL_WINDOW_BYTES, SEND_WINDOW_BYTES, STREAM_WINDOW_BYTES, UNAUTHENTICATED_WINDOW_BYTES,
+};
 use crate::session::{self, Shared};
 use crate::tls::{self, ShownCertificate};
+use quinn::congestion::CubicConfig;
 use quinn::{Endpoint, IdleTimeout, Incoming, TransportConfig, VarInt};
 use socket2::SockRef;
 use std::net::UdpSocket;
@@ -63,9 +66,16 @@ fn transport(config: &Config) -> Result<TransportConfig, StartError> {
         .stream_receive_window(VarInt::from_u32(STREAM_WINDOW_BYTES))
         .receive_window(VarInt::from_u32(UNAUTHENTICATED_WINDOW_BYTES))
         .send_window(SEND_WINDOW_BYTES)
+        .congestion_controller_factory(Arc::new(congestion()))
         .crypto_buffer_size(CRYPTO_BUFFER_BYTES)
         .datagram_receive_buffer_size(None);
     Ok(transport)
+}
+
+fn congestion() -> CubicConfig {
+    let mut congestion = CubicConfig::default();
+    congestion.initial_window(INITIAL_WINDOW_BYTES);
+    congestion
 }
 
 /// Takes connections until told to drain, then waits for their ends.
@@ -134,5 +144,18 @@ async fn serve(shared: Arc<Shared>, incoming: Incoming, permits: Permits) {
         Ok(Ok(connection)) => session::serve(shared, connection, permits.unauthenticated).await,
         Ok(Err(error)) => tracing::debug!(%peer, %error, "handshake failed"),
         Err(_) => tracing::debug!(%peer, "handshake did not end in time"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use quinn::congestion::ControllerFactory;
+    use std::time::Instant;
+
+    #[test]
+    fn a_page_goes_out_without_waiting_for_the_peer() {
+        let controller = Arc::new(congestion()).build(Instant::now(), 1_200);
+        assert_eq!(controller.window(), INITIAL_WINDOW_BYTES);
     }
 }

@@ -13,7 +13,6 @@ use highwater_proto::error::{Code, Error};
 use highwater_proto::id::Position;
 use highwater_proto::limits::{DELTA_RECORDS_MAX, WIRE_FRAME_BYTES_MAX};
 use highwater_proto::wire::{PreparedDelta, Subscribe, Subscribed, encode_frame};
-use prost::Message;
 use quinn::{SendStream, VarInt, WriteError};
 use std::pin::pin;
 use std::sync::Arc;
@@ -65,8 +64,7 @@ async fn run(
     let bell = Arc::new(Bell::default());
     let (rung, handover) = (bell.clone(), session.shared.handover.clone());
     let _subscription = session.shared.engine.subscribe(&user, Arc::new(move || rung.ring(&handover)))?;
-    let mut stream = DeltaStream::open(session).await?;
-    stream.write(&subscribed).await?;
+    let mut stream = DeltaStream::open(session, &subscribed).await?;
     let mut reader = Reader::new(session.shared.clone(), user, start, subscribe);
     let mut told = Told::new(session.shared.timeouts.quiet);
     let mut quiet = pin!(sleep_until(told.next_empty));
@@ -227,24 +225,25 @@ impl Told {
 /// The stream, which is reset unless it was finished: half a frame must not look like an end.
 struct DeltaStream {
     send: SendStream,
+    /// Which subscription it is for: goes out with the first delta, which saves a packet and a turn of the peer's.
+    name: Option<Bytes>,
     finished: bool,
 }
 
 impl DeltaStream {
-    async fn open(session: &Session) -> Result<Self, Stop> {
+    async fn open(session: &Session, subscribed: &Subscribed) -> Result<Self, Stop> {
+        let mut name = Vec::new();
+        encode_frame(subscribed, &mut name).map_err(Error::from)?;
         let send = session.connection.open_uni().await.map_err(|_| Stop::Unwanted)?;
         let _ = send.set_priority(PRIORITY);
-        Ok(Self { send, finished: false })
-    }
-
-    async fn write<M: Message>(&mut self, message: &M) -> Result<(), Stop> {
-        let mut frame = Vec::with_capacity(message.encoded_len() + 4);
-        encode_frame(message, &mut frame).map_err(Error::from)?;
-        Ok(self.send.write_chunk(frame.into()).await?)
+        Ok(Self { send, name: Some(name.into()), finished: false })
     }
 
     async fn write_delta(&mut self, delta: PreparedDelta) -> Result<(), Stop> {
         let mut pieces = delta.into_frame().map_err(Error::from)?;
+        if let Some(name) = self.name.take() {
+            pieces.insert(0, name);
+        }
         Ok(self.send.write_all_chunks(&mut pieces).await?)
     }
 

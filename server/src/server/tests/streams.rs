@@ -74,6 +74,15 @@ async fn a_subscription_ends_when_it_has_caught_up() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_subscription_and_its_first_delta_come_in_one_packet() {
+    let running = start(|_| {}).await;
+    let mut ann = session(&running, "ann", "phone").await;
+    let mut deltas = Deltas::open(&mut ann, Subscribe::default()).await;
+    assert!(matches!(deltas.frames.peek(), Ok(Some(_))), "only the name has come");
+    assert!(deltas.next::<Delta>().await.is_some_and(|delta| delta.caught_up));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn quiet_devices_are_moved_on() {
     let running = start(|config| config.timeouts.quiet = Duration::from_millis(50)).await;
     let mut ann = session(&running, "ann", "phone").await;
