@@ -36,8 +36,8 @@ pub const CATCH_UP_PAGES_PER_ROUND: usize = 4;
 /// Bytes that a connection may have sent and that were not read yet, before it has authenticated.
 pub const UNAUTHENTICATED_WINDOW_BYTES: u32 = 16 << 10;
 /// Bytes that are sent to a peer before it has acknowledged anything, in packets that are spread over a round trip: 32 of
-/// the usual size. The ten that are the transport's own default make a page of what a device missed wait for its peer
-/// three times.
+/// the usual size, as Chromium's QUIC has it (`kInitialCongestionWindow`). The ten that RFC 9002, section 7.2, recommends make
+/// a page of what a device missed wait for its peer several times.
 pub const INITIAL_WINDOW_BYTES: u64 = 32 * 1_452;
 /// Bytes that a stream may have received and that were not read yet.
 pub const STREAM_WINDOW_BYTES: u32 = 256 << 10;
