@@ -34,8 +34,14 @@ const QUIET: Duration = Duration::from_secs(1);
 /// The writer's thread: makes groups durable until told to end, and syncs and settles the log when that is due.
 pub(super) fn write(shared: &Shared, input: &Receiver<WriterInput>, applier: &Sender<Group>) {
     loop {
-        let sync_is_due_in = shared.durable.sync_is_due_in();
-        match input.recv_timeout(sync_is_due_in.unwrap_or(QUIET)) {
+        let has_failed = shared.failure().is_some();
+        let sync_is_due_in = shared.durable.sync_is_due_in().filter(|_| !has_failed);
+        let received = match sync_is_due_in {
+            // However much comes in.
+            Some(Duration::ZERO) => Err(RecvTimeoutError::Timeout),
+            due_in => input.recv_timeout(due_in.unwrap_or(QUIET)),
+        };
+        match received {
             Ok(WriterInput::Group(group)) => match append(shared, &group) {
                 // It is there as long as the writer is. Whether a sync waits is looked at above.
                 Ok(_) => drop(applier.send(group)),
@@ -45,7 +51,7 @@ pub(super) fn write(shared: &Shared, input: &Receiver<WriterInput>, applier: &Se
                 }
             },
             Ok(WriterInput::Appended) => {}
-            Err(RecvTimeoutError::Timeout) if shared.failure().is_none() => {
+            Err(RecvTimeoutError::Timeout) if !has_failed => {
                 let settled = if sync_is_due_in.is_some() { shared.durable.sync() } else { shared.durable.settle() };
                 settled.unwrap_or_else(|error| shared.poison(&error));
             }

@@ -14,7 +14,7 @@ use highwater_proto::id::{Incarnation, Seq, UserId};
 use highwater_proto::limits::Limits;
 use highwater_proto::record::Kind;
 use std::collections::HashMap;
-use std::sync::mpsc::channel;
+use std::sync::mpsc::{channel, sync_channel};
 use std::thread;
 use std::time::Duration;
 
@@ -252,4 +252,22 @@ fn what_waits_for_a_sync_starts_the_clock() {
     assert!(sequencer.commit(second), "nobody is told, or this would wait for ever");
     shared.durable.sync().unwrap();
     assert_eq!(shared.durable.sync_is_due_in(), None);
+}
+
+/// The writer never comes to rest, and syncs in time all the same.
+#[test]
+fn a_sync_that_is_due_comes_before_the_next_group() {
+    let durability = Durability::Crash { sync_interval: Duration::ZERO };
+    let mut bench = Bench::with(Options { durability, ..Options::default() });
+    let (inputs, input) = sync_channel(3);
+    for number in 0..2 {
+        let command = Command::CreateUser { user: format!("user-{number}").into() };
+        bench.submit(command).unwrap();
+        inputs.send(WriterInput::Group(bench.build().unwrap())).unwrap();
+    }
+    inputs.send(WriterInput::End).unwrap();
+    let (applier, groups) = channel();
+    committer::write(&bench.shared, &input, &applier);
+    assert_eq!(groups.try_iter().map(|group| group.answers.len()).sum::<usize>(), 2);
+    assert_eq!(bench.shared.durable.sync_is_due_in(), None, "something is still to be synced");
 }
