@@ -248,7 +248,8 @@ pub struct Receipt {
     pub repeated: bool,
 }
 
-/// Told how a command went, once, from an engine thread; must not block.
+/// Told how a command went, once; must not block. It is called from an engine thread, or, of a command that
+/// [`Engine::submit_all`](crate::Engine::submit_all) does not take, from the caller's.
 pub type Completion = Box<dyn FnOnce(Result<Outcome, Error>) + std::marker::Send>;
 
 impl Command {

@@ -23,7 +23,7 @@ pub(crate) enum WriterInput {
     /// Make this durable.
     Group(Group),
     /// Something was appended that waits for a sync: look at the clock.
-    Appended,
+    ClockStarts,
     /// End.
     End,
 }
@@ -33,6 +33,8 @@ const QUIET: Duration = Duration::from_secs(1);
 
 /// The writer's thread: makes groups durable until told to end, and syncs and settles the log when that is due.
 pub(super) fn write(shared: &Shared, input: &Receiver<WriterInput>, applier: &Sender<Group>) {
+    // The sequencer may be committing without being seen here.
+    let mut seen = shared.visible();
     loop {
         let has_failed = shared.failure().is_some();
         let sync_is_due_in = shared.durable.sync_is_due_in().filter(|_| !has_failed);
@@ -50,12 +52,13 @@ pub(super) fn write(shared: &Shared, input: &Receiver<WriterInput>, applier: &Se
                     shared.has_committed();
                 }
             },
-            Ok(WriterInput::Appended) => {}
-            Err(RecvTimeoutError::Timeout) if !has_failed => {
-                let settled = if sync_is_due_in.is_some() { shared.durable.sync() } else { shared.durable.settle() };
-                settled.unwrap_or_else(|error| shared.poison(&error));
+            Ok(WriterInput::ClockStarts) => {}
+            Err(RecvTimeoutError::Timeout) if has_failed => {}
+            Err(RecvTimeoutError::Timeout) if sync_is_due_in.is_some() => {
+                shared.durable.sync().unwrap_or_else(|error| shared.poison(&error));
             }
-            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Timeout) if shared.visible() > seen => seen = shared.visible(),
+            Err(RecvTimeoutError::Timeout) => shared.durable.settle().unwrap_or_else(|error| shared.poison(&error)),
             Ok(WriterInput::End) | Err(RecvTimeoutError::Disconnected) => return,
         }
     }
@@ -70,16 +73,16 @@ pub(super) fn apply(shared: &Shared, groups: &Receiver<Group>) {
 }
 
 /// Does all of it on this thread; `before_answers` is called once the group is visible.
-pub(super) fn commit(shared: &Shared, group: Group, before_answers: impl FnOnce()) -> Appended {
+pub(super) fn commit(shared: &Shared, group: Group, before_answers: impl FnOnce()) {
     match append(shared, &group) {
         Ok(appended) => {
+            if appended == Appended::ClockStarts {
+                // At once: answering may take a while. The writer has gone only after a failure.
+                let _told = shared.writer.send(WriterInput::ClockStarts);
+            }
             make_visible(shared, group, before_answers);
-            appended
         }
-        Err(error) => {
-            fail(shared, group, &error);
-            Appended::Settled
-        }
+        Err(error) => fail(shared, group, &error),
     }
 }
 

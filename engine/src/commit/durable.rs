@@ -75,10 +75,14 @@ impl Durable {
     /// `busy`: the log was given up, as in a crash, so that nothing can be said of it.
     pub(super) fn sync(&self) -> Result<(), Error> {
         match &mut *self.log.lock() {
-            Log::Open { writer, unsynced_since } => match unsynced_since.take() {
-                Some(_) => writer.sync(),
-                None => Ok(()),
-            },
+            Log::Open { writer, unsynced_since } => {
+                if unsynced_since.is_some() {
+                    // What waits for a sync is forgotten only once it has it: after a failure everybody is refused.
+                    writer.sync()?;
+                    *unsynced_since = None;
+                }
+                Ok(())
+            }
             Log::Closed => Ok(()),
             Log::Broken => Err(closed()),
         }
@@ -87,8 +91,9 @@ impl Durable {
     /// Brings sync and fence up to date while there is nothing else to do.
     pub(super) fn settle(&self) -> Result<(), Error> {
         let Log::Open { writer, unsynced_since } = &mut *self.log.lock() else { return Ok(()) };
+        writer.settle()?;
         *unsynced_since = None;
-        writer.settle()
+        Ok(())
     }
 
     /// Syncs and leaves the log clean.

@@ -12,15 +12,14 @@ mod modes;
 mod tests;
 
 use super::ahead::{Ahead, Known};
-use super::committer::{self, WriterInput};
-use super::durable::Appended;
+use super::committer;
 use super::group::{Group, Reply};
 use super::keys::Key;
 use super::loader::Job;
 use super::pending::Pending;
 use super::planner::Planner;
 use super::rules::{Rules, Target, Verdict};
-use super::shared::Shared;
+use super::shared::{Shared, closed};
 use super::time::RecordTime;
 use crate::state::{SIDE_BY_SIDE, State};
 use company::Company;
@@ -155,8 +154,6 @@ impl Sequencer {
                 break;
             }
         }
-        self.shared.close_input();
-        self.refuse_all(&Error::new(Code::Busy, "the store is closed"));
     }
 
     /// Waits for something to do. False: end at once.
@@ -193,7 +190,7 @@ impl Sequencer {
             return;
         }
         self.shared.wait_until_committed();
-        if let Some((count, patience)) = self.company.awaited(self.shared.submitted()) {
+        if let Some((count, patience)) = self.company.awaited(self.shared.submitted(), Instant::now()) {
             self.company.waited(self.shared.wait_until_submitted(count, patience));
         }
     }
@@ -208,12 +205,8 @@ impl Sequencer {
             return false;
         }
         let (answers, began) = (group.answers.len(), Instant::now());
-        let expect = || self.company.expect(answers, self.shared.submitted());
-        if committer::commit(&self.shared, group, expect) == Appended::ClockStarts {
-            // It has gone only after a failure.
-            let _told = self.shared.writer.send(WriterInput::Appended);
-        }
-        self.company.committed_in(began.elapsed());
+        let expect = || self.company.expect(answers, self.shared.submitted(), began, Instant::now());
+        committer::commit(&self.shared, group, expect);
         true
     }
 
@@ -390,5 +383,13 @@ impl Sequencer {
             self.shared.release(pending.bytes);
             (pending.completion)(Err(error.clone()));
         }
+    }
+}
+
+/// Also where a completion has panicked: what was not decided yet is still answered.
+impl Drop for Sequencer {
+    fn drop(&mut self) {
+        self.shared.close_input();
+        self.refuse_all(&closed());
     }
 }

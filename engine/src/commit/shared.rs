@@ -351,6 +351,7 @@ impl Shared {
         self.persisted.1.notify_all();
         self.tell(Input::Applied);
         self.tell_applied();
+        self.wake_sleeper();
     }
 
     /// Calls `listener` when the engine is poisoned, at once if it is already.

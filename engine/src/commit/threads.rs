@@ -83,21 +83,23 @@ impl Threads {
     /// Finishes what was submitted, persists, and leaves the log clean.
     pub(crate) fn finish(self) -> Result<(), Error> {
         self.shared.tell(Input::Finish);
-        join(self.sequencer)?;
-        join(self.loader)?;
+        // Whatever fails, all of them are ended.
+        let sequenced = join(self.sequencer).and(join(self.loader));
         // It has gone already only if it has told why.
         let _ended = self.shared.writer.send(WriterInput::End);
-        join(self.writer)?;
-        join(self.applier)?;
-        let closed = self.shared.failure().map_or_else(|| self.shared.durable.close(), Err);
+        let committed = sequenced.and(join(self.writer)).and(join(self.applier));
+        let unharmed = committed.and_then(|()| self.shared.failure().map_or(Ok(()), Err));
+        let closed = unharmed.and_then(|()| self.shared.durable.close());
+        if let Err(error) = &closed {
+            self.shared.poison(error);
+        }
         self.shared.durable.give_up();
         let persisted = closed.and_then(|()| persist::now(&self.shared));
         persist::end(&self.shared);
-        join(self.persister)?;
-        persisted
+        persisted.and(join(self.persister))
     }
 
-    /// Ends them at once, as a crash would: nothing more is written.
+    /// Ends them as soon as they come to it, as a crash would: what is not under way is not begun.
     pub(crate) fn abort(self) {
         self.shared.tell(Input::Abort);
         let _ended = join(self.sequencer);

@@ -5,7 +5,7 @@
 //! So a few commands wait for the next ones of all that were answered last; not longer than half the time that a commit
 //! takes, and where company does not come, seldom.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// However slow the disk is, nobody waits longer.
 const PATIENCE_MAX: Duration = Duration::from_millis(2);
@@ -19,6 +19,8 @@ const SKIPPED_MAX: u32 = 64;
 pub(super) struct Company {
     /// How many commands will have been submitted, in all, once everybody is here.
     complete_at: u64,
+    /// When they were answered, and how long they are waited for from then on.
+    answered: Option<Instant>,
     patience: Duration,
     /// Groups that are still to go without waiting, and how many after the next time in vain.
     skipped: u32,
@@ -26,24 +28,23 @@ pub(super) struct Company {
 }
 
 impl Company {
-    /// So many commands are about to be answered, after so many were submitted in all.
-    pub(super) fn expect(&mut self, answers: usize, submitted: u64) {
+    /// So many commands are about to be answered, after so many were submitted in all. Committing them began at the first
+    /// of the two times.
+    pub(super) fn expect(&mut self, answers: usize, submitted: u64, began: Instant, now: Instant) {
         self.complete_at = submitted + answers as u64;
-    }
-
-    /// Committing them has taken so long.
-    pub(super) fn committed_in(&mut self, took: Duration) {
-        self.patience = (took / 2).min(PATIENCE_MAX);
+        self.answered = Some(now);
+        self.patience = (now.saturating_duration_since(began) / 2).min(PATIENCE_MAX);
     }
 
     /// Nobody is expected: others commit.
     pub(super) fn dismiss(&mut self) {
-        self.complete_at = 0;
+        self.answered = None;
     }
 
     /// How many are to have been submitted before the next group is made, and how long that may take.
-    pub(super) fn awaited(&mut self, submitted: u64) -> Option<(u64, Duration)> {
-        if submitted >= self.complete_at || self.patience < PATIENCE_MIN {
+    pub(super) fn awaited(&mut self, submitted: u64, now: Instant) -> Option<(u64, Duration)> {
+        let left = self.patience.saturating_sub(now.saturating_duration_since(self.answered?));
+        if submitted >= self.complete_at || left < PATIENCE_MIN {
             return None;
         }
         match self.skipped.checked_sub(1) {
@@ -51,7 +52,7 @@ impl Company {
                 self.skipped = fewer;
                 None
             }
-            None => Some((self.complete_at, self.patience)),
+            None => Some((self.complete_at, left)),
         }
     }
 
@@ -73,9 +74,9 @@ mod tests {
         let mut company = Company::default();
         let mut waits = 0;
         for _ in 0..groups {
-            company.expect(10, 100);
-            company.committed_in(COMMIT);
-            if company.awaited(105).is_some() {
+            let began = Instant::now();
+            company.expect(10, 100, began, began + COMMIT);
+            if company.awaited(105, began + COMMIT).is_some() {
                 waits += 1;
                 company.waited(has_come);
             }
@@ -93,16 +94,19 @@ mod tests {
     #[test]
     fn nobody_waits_who_is_alone_or_complete_or_quicker_without() {
         let mut company = Company::default();
-        assert_eq!(company.awaited(0), None, "nobody was answered yet");
-        company.expect(1, 7);
-        company.committed_in(COMMIT);
-        assert_eq!(company.awaited(8), None, "the one is here");
-        assert_eq!(company.awaited(7), Some((8, COMMIT / 2)));
-        company.committed_in(PATIENCE_MIN);
-        assert_eq!(company.awaited(7), None, "a sleep would take longer than the commit");
-        company.committed_in(COMMIT * 1_000);
-        assert_eq!(company.awaited(7), Some((8, PATIENCE_MAX)));
+        let began = Instant::now();
+        let answered = began + COMMIT;
+        assert_eq!(company.awaited(0, began), None, "nobody was answered yet");
+        company.expect(1, 7, began, answered);
+        assert_eq!(company.awaited(8, answered), None, "the one is here");
+        assert_eq!(company.awaited(7, answered), Some((8, COMMIT / 2)));
+        assert_eq!(company.awaited(7, answered + COMMIT / 4), Some((8, COMMIT / 4)), "some time has gone already");
+        assert_eq!(company.awaited(7, answered + COMMIT), None, "who has not come by now does not come");
+        company.expect(1, 7, began, began + PATIENCE_MIN);
+        assert_eq!(company.awaited(7, began + PATIENCE_MIN), None, "a sleep would take longer than the commit");
+        company.expect(1, 7, began, began + COMMIT * 1_000);
+        assert_eq!(company.awaited(7, began + COMMIT * 1_000), Some((8, PATIENCE_MAX)));
         company.dismiss();
-        assert_eq!(company.awaited(7), None);
+        assert_eq!(company.awaited(7, began + COMMIT * 1_000), None);
     }
 }

@@ -30,7 +30,7 @@ fn limit_of(engine: &Engine, command: Command) -> Option<String> {
     engine.execute(command).unwrap_err().limit
 }
 
-/// In this mode a persist syncs the log itself; nothing else would do so for ten minutes.
+/// In this mode a persist syncs the log itself, before or after it is closed.
 #[test]
 fn closing_loses_nothing_of_a_persist_that_is_due() {
     let fixture = Fixture::new();
@@ -168,15 +168,25 @@ fn every_command_is_answered_or_refused_while_the_store_closes() {
 }
 
 #[test]
-fn a_thread_that_panics_stops_the_engine() {
+fn a_completion_that_panics_stops_the_engine_and_others_are_answered() {
     let fixture = Fixture::new();
     let engine = fixture.open();
-    let completion = Box::new(|_: Result<Outcome, Error>| panic!("a completion that breaks its promise"));
-    engine.submit(Command::CreateUser { user: "alice".into() }, completion).unwrap();
     let (told, poisoned) = channel();
     engine.on_poisoned(Box::new(move |error| told.send(error.code).unwrap()));
+    let (submitted, go_on) = channel();
+    let completion = Box::new(move |_: Result<Outcome, Error>| {
+        go_on.recv().unwrap();
+        panic!("a completion that breaks its promise");
+    });
+    engine.submit(Command::CreateUser { user: "alice".into() }, completion).unwrap();
+    let (done, answer) = channel();
+    let completion = Box::new(move |answer: Result<Outcome, Error>| done.send(answer.is_err()).unwrap());
+    engine.submit(Command::CreateUser { user: "bob".into() }, completion).unwrap();
+    submitted.send(()).unwrap();
     assert_eq!(poisoned.recv_timeout(TIMEOUT).unwrap(), Code::Poisoned);
+    assert_eq!(answer.recv_timeout(TIMEOUT), Ok(true));
     assert!(engine.persist().is_err());
+    assert!(engine.close().is_err());
 }
 
 /// In their order; what is not taken keeps nothing behind it back, and everything is answered.
