@@ -5,6 +5,7 @@
 use super::*;
 use crate::command::{Caller, Command, Create, Destination, OpenSession, Outcome, Send, SendSession};
 use crate::commit::Channels;
+use crate::commit::committer::WriterInput;
 use crate::log::sim::SimDisk;
 use crate::log::{self, LogOptions};
 use crate::options::{Durability, Options};
@@ -204,11 +205,13 @@ fn few_commands_are_committed_on_the_spot_and_many_are_handed_over() {
     let (many, answers) = answered_by(&mut bench, 2 * OVERLAP_COMMANDS_MIN);
     assert_eq!(many.answers.len(), OVERLAP_COMMANDS_MIN);
     let Bench { writer, mut sequencer, shared, .. } = bench;
-    let handed_over = thread::spawn(move || sequencer.commit(many));
+    let handed_over = thread::spawn(move || (sequencer.commit(many), sequencer));
     let Ok(WriterInput::Group(group)) = writer.recv_timeout(TIMEOUT) else { panic!("no group is handed over") };
-    assert!(handed_over.join().unwrap());
-    assert!(shared.is_committing());
+    let (is_handed_over, sequencer) = handed_over.join().unwrap();
+    assert!(is_handed_over && shared.is_committing());
     assert_eq!((group.answers.len(), answers.try_iter().count()), (OVERLAP_COMMANDS_MIN, 0));
+    drop(sequencer);
+    assert_eq!(answers.try_iter().count(), OVERLAP_COMMANDS_MIN, "the others are refused at the end");
 }
 
 /// The order of answers is that of commands: what stands behind a group that others commit goes the same way.

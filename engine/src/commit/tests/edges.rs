@@ -173,12 +173,14 @@ fn a_completion_that_panics_stops_the_engine_and_others_are_answered() {
     let engine = fixture.open();
     let (told, poisoned) = channel();
     engine.on_poisoned(Box::new(move |error| told.send(error.code).unwrap()));
-    let (submitted, go_on) = channel();
+    let ((begin, begun), (submitted, go_on)) = (channel(), channel());
     let completion = Box::new(move |_: Result<Outcome, Error>| {
+        begin.send(()).unwrap();
         go_on.recv().unwrap();
         panic!("a completion that breaks its promise");
     });
     engine.submit(Command::CreateUser { user: "alice".into() }, completion).unwrap();
+    begun.recv_timeout(TIMEOUT).unwrap();
     let (done, answer) = channel();
     let completion = Box::new(move |answer: Result<Outcome, Error>| done.send(answer.is_err()).unwrap());
     engine.submit(Command::CreateUser { user: "bob".into() }, completion).unwrap();
