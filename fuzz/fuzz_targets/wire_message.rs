@@ -16,6 +16,27 @@ fn check<M: Message + Default + PartialEq + std::fmt::Debug>(bytes: &[u8]) -> Op
     Some(message)
 }
 
+/// A delta whose records are read one by one is the delta that is read the general way.
+fn check_received(bytes: &[u8]) {
+    let general = Delta::decode(bytes);
+    let Ok(received) = ReceivedDelta::decode(bytes.to_vec().into()) else {
+        assert!(general.is_err(), "only the general way takes it");
+        return;
+    };
+    let records: Result<Vec<Record>, _> = received
+        .records()
+        .map(|record| match record? {
+            ReceivedRecord::Other(record) => Ok(*record),
+            ReceivedRecord::Message(message) => {
+                let field = PreparedRecord::of_message(&message).into_bytes();
+                Delta::decode(field).map(|mut delta| delta.records.remove(0))
+            }
+        })
+        .collect();
+    let whole = records.map(|records| Delta { records, ..received.rest.clone() });
+    assert_eq!(whole.ok(), general.ok());
+}
+
 macro_rules! check_each {
     ($bytes:ident: $($message:ident)*) => {
         $(check::<$message>($bytes);)*
@@ -28,6 +49,7 @@ fuzz_target!(|bytes: &[u8]| {
         Hello HistoryQuery MarkRead Member Members MembersQuery Mute Query Range Recall Receipt Record Request Reset
         Response Revoke Send ServerFrame SetRole SetSettings Subscribe Subscribed Target Token Welcome
     );
+    check_received(bytes);
     if let Some(failure) = check::<Failure>(bytes) {
         let error = Error::from(failure);
         assert_eq!(Error::from(Failure::from(&error)), error);
