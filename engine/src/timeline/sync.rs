@@ -38,7 +38,19 @@ pub(crate) fn sync<F: Form>(
         };
         (user_id(&state, user)?, cursor)
     };
-    page(view, user, cursor, limits, form)
+    let limits = SyncLimits {
+        records_max: within(limits.records_max, DELTA_RECORDS_MAX),
+        bytes_max: within(limits.bytes_max, DELTA_BYTES_MAX),
+        ..limits
+    };
+    if let Some(at) = cursor.snapshot {
+        return snapshot::page(view, user, cursor, at, limits);
+    }
+    let delta = delta(view, user, cursor, limits, form)?;
+    if cursor.after < cursor.through {
+        view.pulls.note(user);
+    }
+    Ok(delta)
 }
 
 fn go_on(state: &State, cursor: Cursor) -> Cursor {
@@ -71,30 +83,6 @@ fn judge(state: &State, checkpoint: &Checkpoint) -> Option<ResetReason> {
     match state.epoch_end(checkpoint.epoch) {
         Some(end) if checkpoint.position <= end => None,
         _ => Some(ResetReason::Epoch),
-    }
-}
-
-fn page<F: Form>(
-    view: &View<'_>,
-    user: UserId,
-    cursor: Cursor,
-    limits: SyncLimits,
-    form: &F,
-) -> Result<Delta<F::Row>, Halt> {
-    let limits = SyncLimits {
-        records_max: within(limits.records_max, DELTA_RECORDS_MAX),
-        bytes_max: within(limits.bytes_max, DELTA_BYTES_MAX),
-        ..limits
-    };
-    match cursor.snapshot {
-        Some(at) => snapshot::page(view, user, cursor, at, limits),
-        None => {
-            let delta = delta(view, user, cursor, limits, form)?;
-            if cursor.after < cursor.through {
-                view.pulls.note(user);
-            }
-            Ok(delta)
-        }
     }
 }
 
